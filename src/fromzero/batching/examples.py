@@ -1,0 +1,44 @@
+"""Batches of encoded task examples, padded to the longest of each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from fromzero.batching.order import length_grouped_epoch
+from fromzero.errors import UserError
+
+Example = dict[str, Any]
+Collate = Callable[[list[Example]], dict[str, Tensor]]
+
+
+class TaskExamples:
+    """Batches for fine-tuning; what is in them is the task's `collate` to say."""
+
+    def __init__(
+        self, train: list[Example], validation: list[Example], *, collate: Collate, batch_size: int, seed: int
+    ) -> None:
+        if len(train) < batch_size:
+            raise UserError(
+                f"the train part has {len(train)} examples, fewer than one batch: "
+                f"set finetune.trainer.batch_size to {len(train)} or less"
+            )
+        self.train, self.validation = train, validation
+        self.collate, self.batch_size, self.seed = collate, batch_size, seed
+        self.lengths = tuple(len(example["input_ids"]) for example in train)
+
+    @property
+    def batches_an_epoch(self) -> int:
+        return len(self.train) // self.batch_size
+
+    def train_batch(self, index: int) -> dict[str, Tensor]:
+        """Batch `index` of an endless series of epochs: a pure function of (seed, index)."""
+        epoch, offset = divmod(index, self.batches_an_epoch)
+        rows = length_grouped_epoch(self.seed, epoch, self.lengths, self.batch_size)[offset]
+        return self.collate([self.train[row] for row in rows])
+
+    def validation_batches(self) -> Iterator[dict[str, Tensor]]:
+        for first in range(0, len(self.validation), self.batch_size):
+            yield self.collate(self.validation[first : first + self.batch_size])

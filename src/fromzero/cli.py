@@ -1,0 +1,154 @@
+"""`kedro run` with Hydra's overrides as arguments, and `kedro compose`.
+
+Options of `run` are taken from Kedro's own command, so a new version of Kedro brings its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines as registered
+from kedro.framework.project import settings
+from kedro.pipeline import Pipeline
+from kedro.runner import AbstractRunner
+from kedro.utils import find_kedro_project, load_obj
+
+from fromzero.cli_errors import one_line_errors
+from fromzero.config_loader import OVERRIDES
+from fromzero.config_loader import compose as compose_config
+from fromzero.errors import UserError
+from fromzero.session import PlannedSession
+from fromzero.suggestions import hint
+
+SELECTION = (
+    "tags",
+    "node_names",
+    "from_nodes",
+    "to_nodes",
+    "from_inputs",
+    "to_outputs",
+    "namespaces",
+    "only_missing_outputs",
+)
+"""Kedro's own ways to choose nodes, named alike in its command and its session; any replaces our plan."""
+
+
+@click.group(name="fromzero")
+def cli() -> None:
+    """From raw data to a model: prepare, tokenize, pretrain, finetune, evaluate."""
+
+
+@cli.command(params=list(kedro_run.params))
+@click.argument("overrides", nargs=-1)
+@click.option("--verbose", "-v", is_flag=True, help="Log everything, and show the traceback of an error.")
+def run(
+    overrides: tuple[str, ...], pipeline: str | None, pipelines: list[str], verbose: bool, **options: Any
+) -> None:
+    """Run what a pipeline needs and is not there yet, then the pipeline.
+
+    OVERRIDES change the configuration in Hydra's grammar: model=llama_small optimizer.lr=3e-4
+    'optimizer.betas=[0.9,0.95]' recipe=tiny. See conf/README.md.
+    """
+    if pipeline and pipelines:
+        raise click.UsageError("Options '--pipeline' and '--pipelines' cannot be used together")
+    names = [pipeline] if pipeline else list(dict.fromkeys(pipelines))
+    _set_log_level(verbose)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our models load in no time
+    with one_line_errors(verbose=verbose):
+        _run(names, overrides, options)
+
+
+def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) -> None:
+    from fromzero import freshness
+    from fromzero.closing_words import closing_words, plan_words
+    from fromzero.pipeline_registry import DEFAULT, wanted_stages
+
+    parameters = {**options["params"], OVERRIDES: list(overrides)}
+    session = PlannedSession.create(
+        env=options["env"], conf_source=options["conf_source"], runtime_params=parameters
+    )
+    with session:
+        catalog = session.load_context().catalog
+        pipeline = _combined(names or [DEFAULT])
+        selection = {name: options[name] for name in SELECTION}
+        if not any(selection.values()):
+            plan = freshness.plan(pipeline, catalog, wanted_stages(names or [DEFAULT]))
+            plan_words(plan)
+            if not plan.nodes:  # to Kedro an empty selection would mean everything
+                return
+            selection["node_names"] = plan.nodes
+        made = session.run(
+            pipeline_names=names or None,
+            runner=_runner(options),
+            load_versions=options["load_versions"],
+            **selection,
+        )
+        closing_words(made, catalog)
+
+
+def _combined(names: list[str]) -> Pipeline:
+    """Raises `UserError` for a name that no pipeline has."""
+    combined = Pipeline([])
+    for name in names:
+        if name not in registered:
+            raise UserError(f"no pipeline '{name}'" + hint(name, registered))
+        combined += registered[name]
+    return combined
+
+
+def _runner(options: dict[str, Any]) -> AbstractRunner:
+    runner = load_obj(options["runner"] or "SequentialRunner", "kedro.runner")
+    made: AbstractRunner = runner(**{"is_async": options["is_async"], **options["runner_params"]})
+    return made
+
+
+def _set_log_level(verbose: bool) -> None:
+    if verbose:
+        logging.getLogger("kedro").setLevel(logging.INFO)
+        logging.getLogger("kedro.runner").setLevel(logging.INFO)
+    else:
+        logging.getLogger("kedro.pipeline.node").addFilter(_calm)
+
+
+def _calm(record: logging.LogRecord) -> bool:
+    """Of Kedro's lines about nodes, the one that names the node at its start, without its signature."""
+    if record.msg == "Running node: %s" and isinstance(record.args, tuple):
+        record.args = (str(record.args[0]).split(":")[0],)
+    return record.levelno < logging.ERROR  # the error ends the command, in a line of ours
+
+
+@cli.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
+def compose(overrides: tuple[str, ...], output: Path | None, verbose: bool) -> None:
+    """Print the composed and resolved configuration as YAML."""
+    with one_line_errors(verbose=verbose):
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        config = compose_config(project / settings.CONF_SOURCE, overrides)
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        if output:
+            output.write_text(text, encoding="utf-8")
+        else:
+            click.echo(text, nl=False)
+
+
+@cli.command("dvc-sync")
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
+def dvc_sync(verbose: bool) -> None:
+    """Write dvc.yaml anew from the pipelines and the catalog."""
+    from fromzero import dvc_stages
+    from fromzero.pipeline_registry import register_pipelines
+
+    with one_line_errors(verbose=verbose):
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        catalog = yaml.safe_load((project / settings.CONF_SOURCE / "base/catalog.yml").read_text("utf-8"))
+        changed = dvc_stages.write(register_pipelines(), catalog, project)
+        click.echo("dvc.yaml written" if changed else "dvc.yaml is up to date")

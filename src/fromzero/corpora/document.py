@@ -1,0 +1,98 @@
+"""The document, its one schema, and its shards on disk; everything that yields documents is a `Source`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SHARD_BYTES = 64 * 2**20
+"""Text in one shard at most, unless a single document is larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text and what must be known of it to split, filter and quote it.
+
+    Attributes:
+        id: unique within its source, the same on every run.
+        group: the unit of splitting; documents of one group never meet in two splits.
+        stratum: groups of one stratum are spread over all splits; `""` where there is nothing to balance.
+        kind: `source` (code), `docstring`, `prose` or `text`. Only equals are compared as duplicates.
+        source: where a person finds it.
+        text: anything that UTF-8 can hold.
+    """
+
+    id: str
+    group: str
+    stratum: str
+    kind: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that looked like a document and was passed over, and why."""
+
+    source: str
+    reason: str
+
+
+class Source(Protocol):
+    """Anything that documents come from; named by `_target_` in `conf/base/data/`."""
+
+    def read(self) -> Iterator[Document | Skipped]:
+        """Yields in an order that depends on the content alone.
+
+        Raises:
+            UserError: there is nothing to read.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of all that `read` would read: where it differs, the documents must be read anew."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest of the raw documents should say of their origin (JSON values)."""
+        ...
+
+
+SCHEMA = pa.schema([(field.name, pa.string()) for field in fields(Document)])
+
+
+def write_documents(
+    documents: Iterable[Document], directory: Path, name: str, *, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Writes `name-00000.parquet`, `name-00001.parquet`, …; at least one, though it be empty."""
+    shards = 0
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        length = len(document.text.encode())
+        if batch and size + length > shard_bytes:
+            _write_shard(batch, directory / f"{name}-{shards:05}.parquet")
+            shards, batch, size = shards + 1, [], 0
+        batch.append(document)
+        size += length
+    if batch or not shards:
+        _write_shard(batch, directory / f"{name}-{shards:05}.parquet")
+
+
+def read_documents(directory: Path, name: str) -> Iterator[Document]:
+    """Yields what `write_documents` wrote under that name, in the same order, one row group in memory."""
+    for path in sorted(directory.glob(f"{name}-*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for rows in file.iter_batches(batch_size=1024):
+                columns = (rows.column(field).to_pylist() for field in SCHEMA.names)
+                yield from map(Document, *columns)
+
+
+def _write_shard(batch: list[Document], path: Path) -> None:
+    columns = {name: [getattr(document, name) for document in batch] for name in SCHEMA.names}
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", row_group_size=8192)

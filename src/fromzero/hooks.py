@@ -1,0 +1,190 @@
+"""What happens around every node: seeds, the origin of what it makes, and its run in MLflow."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from fromzero.artifacts import Artifact, Draft
+from fromzero.datasets.artifact import ArtifactDataset
+from fromzero.errors import Interrupted
+from fromzero.identity import recorded_options
+from fromzero.stages import stage_of
+from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
+
+logger = logging.getLogger(__name__)
+
+class SeedHooks:
+    """Seeds Python and NumPy before each node by `params:seed` and its name.
+
+    The name is in it so that a node draws the same numbers whichever nodes ran before it. torch is seeded
+    by the training code.
+    """
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: CatalogProtocol[Any, Any]) -> None:
+        if "params:seed" not in catalog:
+            return
+        text = f"{catalog.load('params:seed')} {node.name}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+        random.seed(seed)
+        np.random.seed(seed)
+
+
+class ManifestHooks:
+    """Writes into each draft what it was made from: digests of the node's inputs, and its options."""
+
+    def __init__(self) -> None:
+        self._origins: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+
+    @hook_impl
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+        digests = {name: value.digest for name, value in inputs.items() if isinstance(value, Artifact)}
+        self._origins[node.name] = digests, recorded_options(inputs)
+
+    @hook_impl
+    def before_dataset_saved(self, data: Any, node: Node) -> None:
+        if isinstance(data, Draft):
+            digests, options = self._origins[node.name]
+            data.inputs, data.options = dict(digests), dict(options)
+
+
+class TrackingHooks:
+    """Keeps one MLflow run a `kedro run`, with a child a stage, and its status right.
+
+    An exception ends it as FAILED; Ctrl-C and SIGTERM (made one) and `Interrupted` as KILLED. Kedro tells
+    no hook of a KeyboardInterrupt, so the exit of the process closes what is open. Once work has begun,
+    a store that fails costs its record and never the work.
+    """
+
+    def __init__(self) -> None:
+        self._run: PipelineRun | None = None
+        self._stage: str | None = None
+        self._left: Counter[str] = Counter()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        self._project = Path(context.project_path)
+        self._config = context.config_loader["parameters"]
+
+    @hook_impl
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        self._end("KILLED")  # one interrupted in a notebook, whose process lives on
+        if not pipeline.nodes:
+            return
+        self._stage = None
+        self._left = Counter(stage_of(node) for node in pipeline.nodes)
+        self._catalog = catalog
+        self._run = PipelineRun(self._project, _name(run_params), self._config)
+        atexit.register(self._end, "KILLED")
+        self._handle_termination()
+
+    def _handle_termination(self) -> None:
+        """Lets SIGTERM unwind as Ctrl-C does: by default the process is gone, and nothing is closed."""
+        self._former = None
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    @hook_impl
+    def before_dataset_loaded(self, node: Node) -> None:
+        self._enter(stage_of(node))  # an input that cannot be loaded is no failure of the stage before
+
+    @hook_impl
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+        stage = stage_of(node)
+        self._enter(stage)
+        if self._run is None:
+            return
+        with _at_no_cost():
+            set_current_stage_run(self._run.stage(stage))
+            for name, value in inputs.items():
+                if isinstance(value, Artifact):
+                    self._run.log_input(stage, name, value)
+
+    def _enter(self, stage: str) -> None:
+        """Closes the stage before, when none of its nodes is left; Kedro may run two stages in turns."""
+        former, self._stage = self._stage, stage
+        if self._run is not None and former is not None and former != stage and not self._left[former]:
+            with _at_no_cost():
+                self._run.end_stage(former, "FINISHED")
+
+    @hook_impl
+    def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
+        self._left[stage_of(node)] -= 1
+        set_current_stage_run(None)
+        if self._run is not None and "metrics" in outputs:
+            with _at_no_cost():
+                self._run.log_metrics(outputs["metrics"])
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        if self._run is None:
+            return
+        dataset = self._catalog.get(dataset_name)
+        if not isinstance(dataset, ArtifactDataset):
+            return
+        with _at_no_cost():
+            artifact = Artifact.open(dataset.path, verify=False)
+            self._run.log_manifest(stage_of(node), dataset_name, artifact)
+            if dataset_name == "report":
+                self._run.log_folder(artifact.path, "report")
+            if dataset_name == "finetuned_model":
+                self._run.log_text_classifier(artifact.path)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        self._end("FINISHED")
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        interrupted = any(isinstance(cause, Interrupted) for cause in _causes(error))
+        self._end("KILLED" if interrupted else "FAILED", str(error).partition("\n")[0])
+
+    def _end(self, status: Status, error: str | None = None) -> None:
+        run, self._run = self._run, None
+        set_current_stage_run(None)
+        if run is None:
+            return
+        atexit.unregister(self._end)
+        with _at_no_cost():
+            run.end(status, error)
+        if self._former is not None:
+            signal.signal(signal.SIGTERM, self._former)
+
+
+def _name(run_params: dict[str, Any]) -> str:
+    """What was asked for: `finetune`, `prepare+tokenize`, or `all`."""
+    names = run_params.get("tags") or run_params.get("pipeline_names") or ["__default__"]
+    return "+".join(names).replace("__default__", "all")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+@contextmanager
+def _at_no_cost() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a full disk or a locked store must not cost a finished training
+        logger.warning("MLflow lost a record, the run goes on: %s", str(error).partition("\n")[0])

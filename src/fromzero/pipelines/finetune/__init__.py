@@ -1,0 +1,1 @@
+from fromzero.pipelines.finetune.pipeline import create_pipeline as create_pipeline

@@ -1,0 +1,30 @@
+"""Options of the stage `finetune`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from fromzero.training.options import LoopOptions, Options
+
+
+class FinetuneLoop(LoopOptions):
+    epochs: int = Field(gt=0, description="passes over the train part at most")
+    validations_an_epoch: int = Field(default=1, gt=0)
+
+
+class FinetuneOptions(Options):
+    """How a base model learns a task.
+
+    Attributes:
+        monitor: validation metric of which the best weights are kept.
+        patience: validations without a better one before training stops.
+        optimizer, schedule: `_target_` mappings, as at the top level.
+    """
+
+    trainer: FinetuneLoop
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    monitor: str = "validation/macro_f1"
+    patience: int = Field(default=4, gt=0)

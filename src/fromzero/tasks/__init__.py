@@ -1,0 +1,1 @@
+"""What a base model can be fine-tuned for, one task a file: examples, head, loss, metrics, baselines."""

@@ -1,0 +1,180 @@
+"""The MLflow side of one `kedro run`: a run for the whole of it, and a child run for each stage.
+
+It goes through `MlflowClient` throughout: MLflow's fluent API ends the active run as FINISHED when the
+process exits, whatever happened to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from fromzero.artifacts import Artifact
+from fromzero.artifacts.manifest import software
+from fromzero.errors import UserError
+from fromzero.tracking.store import (
+    PROCESS_TAG,
+    close_dead_runs,
+    open_store,
+    process_tag,
+    tracking_uri,
+)
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+LONGEST_VALUE = 6000  # MLflow's limits: characters of a parameter, parameters a batch, characters of a digest
+PARAMS_A_BATCH = 100
+DIGEST_LENGTH = 36
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Where a stage's metrics go; plain strings, so that it can be sent to another process."""
+
+    uri: str
+    run_id: str
+
+
+_current: StageRun | None = None
+
+
+def current_stage_run() -> StageRun | None:
+    """The run of the stage whose node runs now; None where nothing is tracked, e.g. in a notebook."""
+    return _current
+
+
+def set_current_stage_run(run: StageRun | None) -> None:
+    global _current
+    _current = run
+
+
+class PipelineRun:
+    """One MLflow run with its children; `end` closes them all.
+
+    Attributes:
+        uri, run_id: of the parent.
+    """
+
+    def __init__(self, project: Path, name: str, config: dict[str, Any]) -> None:
+        """Opens the store, closes runs of dead processes, and logs `config`.
+
+        Raises:
+            UserError: the store cannot be used; nothing has been done yet.
+        """
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        self.uri = tracking_uri(project)
+        self._stages: dict[str, str] = {}
+        self._inputs: set[tuple[str, str]] = set()
+        self._model_id: str | None = None
+        try:
+            self._client, self._experiment = open_store(project, self.uri)
+            close_dead_runs(self._client, self._experiment)
+            self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
+            self._log_config(config)
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"MLflow cannot use {self.uri} ({reason}): mend or move it, or set MLFLOW_TRACKING_URI"
+            ) from error
+
+    def _create(self, name: str, tags: dict[str, str]) -> str:
+        tags = {**tags, PROCESS_TAG: process_tag()}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _log_config(self, config: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(name_of(key), value[:LONGEST_VALUE]) for key, value in flatten(config)]
+        for start in range(0, len(params), PARAMS_A_BATCH):
+            self._client.log_batch(self.run_id, params=params[start : start + PARAMS_A_BATCH])
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        self._client.log_text(self.run_id, text, "config.yaml")
+
+    def stage(self, name: str) -> StageRun:
+        """The child run of a stage, made at the first call."""
+        if name not in self._stages:
+            self._stages[name] = self._create(name, {"mlflow.parentRunId": self.run_id, "stage": name})
+        return StageRun(self.uri, self._stages[name])
+
+    def log_input(self, stage: str, name: str, artifact: Artifact) -> None:
+        """Names the bytes that a stage read, once; the whole digest is in the tag `sha256`."""
+        if (stage, name) in self._inputs:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": str(artifact.path)})
+        dataset = Dataset(name, artifact.digest[:DIGEST_LENGTH], source_type="local", source=source)
+        tags = [InputTag("mlflow.data.context", stage), InputTag("sha256", artifact.digest)]
+        self._client.log_inputs(self.stage(stage).run_id, [DatasetInput(dataset, tags)])
+        self._inputs.add((stage, name))
+
+    def log_manifest(self, stage: str, name: str, artifact: Artifact) -> None:
+        """Keeps the manifest of what a stage made, and its digest as a tag of the stage."""
+        text = (artifact.path / "manifest.json").read_text(encoding="utf-8")
+        self._client.log_text(self.run_id, text, f"manifests/{name}.json")
+        self._client.set_tag(self.stage(stage).run_id, f"sha256.{name}", artifact.digest)
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Results of the whole run; they are also joined to the model, when one was logged before."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [
+            Metric(name_of(key), float(value), now, 0, model_id=self._model_id)
+            for key, value in metrics.items()
+        ]
+        self._client.log_batch(self.run_id, metrics=points)
+
+    def log_folder(self, folder: Path, name: str) -> None:
+        self._client.log_artifacts(self.run_id, str(folder), name)
+
+    def log_text_classifier(self, folder: Path) -> None:
+        """Logs a Hugging Face sequence classifier, with its tokenizer, as a pyfunc."""
+        from fromzero.tracking.models import log_text_classifier
+
+        self._model_id = log_text_classifier(self.uri, self.run_id, folder)
+
+    def end_stage(self, name: str, status: Status) -> None:
+        if name in self._stages:
+            self._client.set_terminated(self._stages.pop(name), status)
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """Closes the parent and the stages still open."""
+        for name in list(self._stages):
+            self.end_stage(name, status)
+        if error is not None:
+            self._client.set_tag(self.run_id, "error", error[:LONGEST_VALUE])
+        self._client.set_terminated(self.run_id, status)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names and texts of all values; a list is one value, in JSON."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def name_of(key: str) -> str:
+    """`key` with what MLflow refuses in names (all but letters, digits and `_-./: `) replaced by `_`."""
+    return re.sub(r"[^\w\-./: ]", "_", key)
+
+
+def _software_tags() -> dict[str, str]:
+    facts = software()
+    tags = {"python": facts["python"], "fromzero": facts["fromzero"], "git.dirty": str(facts["dirty"])}
+    if facts["commit"]:
+        tags["mlflow.source.git.commit"] = facts["commit"]
+    return tags

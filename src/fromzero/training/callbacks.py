@@ -1,0 +1,234 @@
+"""What happens beside the training step: curves, progress, checkpoints, the best weights, stopping in order."""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from fromzero.errors import UserError
+from fromzero.progress import Advance, track
+from fromzero.training.checkpoints import AtomicCheckpointIO
+
+
+class StepCallback(Callback):
+    """Calls `on_step` once an optimizer step rather than once a batch."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.on_batch(outputs, batch)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self.on_step(trainer, module)
+
+    def on_batch(self, outputs: Any, batch: Any) -> None:
+        """After each forward and backward pass."""
+
+    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        """After each optimizer step; `trainer.global_step` counts it."""
+
+
+class Curves(StepCallback):
+    """Logs the mean training loss, learning rate, gradient norm and speed every `every` steps.
+
+    Not by `self.log` in the step: that alone costs more than the rest of Lightning's loop. Every point names
+    the tokens seen so far beside the step.
+
+    Raises:
+        UserError: the loss is no longer finite.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.tokens = 0
+        self.loss_sum: Tensor | float = 0.0
+        self.batches = 0
+        self._since = (time.monotonic(), 0)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._since = (time.monotonic(), self.tokens)
+
+    def on_batch(self, outputs: Any, batch: Any) -> None:
+        self.loss_sum += outputs["loss"].detach()
+        self.batches += 1
+        mask = batch.get("attention_mask")
+        self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
+
+    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step % self.every:
+            return
+        loss = float(self.loss_sum) / self.batches
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the training loss is {loss} at step {trainer.global_step}: lower optimizer.lr "
+                "or trainer.gradient_clip, then run again"
+            )
+        now, (then, tokens) = time.monotonic(), self._since
+        self._log(
+            trainer,
+            {
+                "train/loss": loss,
+                "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/gradient_norm": float(module.gradient_norm),  # type: ignore[arg-type]
+                "train/tokens_per_second": (self.tokens - tokens) / (now - then),
+            },
+        )
+        self.loss_sum, self.batches, self._since = 0.0, 0, (now, self.tokens)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        self._log(trainer, {k: float(v) for k, v in metrics.items() if k.startswith("validation/")})
+        then, tokens = self._since
+        self._since = (time.monotonic(), self.tokens)  # validation is no training time
+
+    def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({**metrics, "tokens": self.tokens}, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"tokens": self.tokens, "loss_sum": float(self.loss_sum), "batches": self.batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.tokens, self.loss_sum = state_dict["tokens"], state_dict["loss_sum"]
+        self.batches = state_dict["batches"]
+
+
+class ProgressBar(StepCallback):
+    """Steps done, the remaining time and the newest losses."""
+
+    def __init__(self, description: str, total: int, every: int = 5) -> None:
+        self.description, self.total, self.every = description, total, every
+        self._shown: AbstractContextManager[Advance] | None = None
+        self._loss = torch.tensor(math.nan)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._shown = track(self.description, self.total, done=trainer.global_step)
+        self._advance = self._shown.__enter__()
+        self._last = trainer.global_step
+
+    def on_batch(self, outputs: Any, batch: Any) -> None:
+        self._loss = outputs["loss"].detach()
+
+    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step % self.every and trainer.global_step != self.total:
+            return
+        metrics = trainer.callback_metrics
+        note = f"loss {float(self._loss):.3f}"
+        if "validation/loss" in metrics:
+            note += f"  validation {float(metrics['validation/loss']):.3f}"
+        self._advance(trainer.global_step - self._last, note)
+        self._last = trainer.global_step
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if self._shown is not None:
+            self._shown.__exit__(None, None, None)
+            self._shown = None
+
+
+class Checkpoints(StepCallback):
+    """Everything the next step depends on, every `every` steps; the last two are kept.
+
+    The state of the random generators goes with it: dropout after a resume is that of the run not stopped.
+    """
+
+    def __init__(self, directory: Path, every: int) -> None:
+        self.directory, self.every = directory, every
+        self._generators: dict[str, Any] | None = None
+
+    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.global_step % self.every == 0:
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.directory / f"step-{trainer.global_step:09d}.ckpt")
+        for old in sorted(self.directory.glob("step-*.ckpt"))[:-2]:
+            AtomicCheckpointIO().remove_checkpoint(old)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["generators"] = {
+            "python": random.getstate(),
+            "numpy": np.random.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all(),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._generators = checkpoint["generators"]
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._generators is not None:
+            random.setstate(self._generators["python"])
+            np.random.set_state(self._generators["numpy"])
+            torch.set_rng_state(self._generators["torch"])
+            torch.cuda.set_rng_state_all(self._generators["cuda"])
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better one."""
+
+    def __init__(self, directory: Path, monitor: str, patience: int) -> None:
+        self.path, self.monitor, self.patience = directory / "best.ckpt", monitor, patience
+        self.best, self.step, self.waited = -math.inf, 0, 0
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        value = float(trainer.callback_metrics[self.monitor])
+        if value > self.best:
+            self.best, self.step, self.waited = value, trainer.global_step, 0
+            AtomicCheckpointIO().save_checkpoint(module.model.state_dict(), self.path)  # type: ignore
+        else:
+            self.waited += 1
+            trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "step": self.step, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.step = state_dict["best"], state_dict["step"]
+        self.waited = state_dict["waited"]
+
+
+class StopInOrder(StepCallback):
+    """On SIGINT, SIGTERM or SIGUSR1 the step is finished, a checkpoint written, and training ends.
+
+    A second SIGINT is an ordinary KeyboardInterrupt: leave at once. The handlers are set on train start,
+    after Lightning's own, whose handling of SIGTERM exits with code 0.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: signal.Signals | None = None
+        self._former: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._former = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.received is not None and not trainer.should_stop:
+            self.checkpoints.save(trainer)
+            trainer.should_stop = True
+
+    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        self._former = {}

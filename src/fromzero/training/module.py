@@ -1,0 +1,58 @@
+"""The one Lightning module: a model, an objective, an optimizer and a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from fromzero.batching.datamodule import Batch
+from fromzero.training.objectives import Objective
+from fromzero.training.schedules import Schedule
+
+OptimizerFactory = Callable[[Any], Optimizer]
+
+
+class TrainingModule(LightningModule):
+    """Trains `model` on `objective`; knows nothing of texts, tasks or files."""
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, optimizer: OptimizerFactory, schedule: Schedule
+    ) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        self._optimizer, self._schedule = optimizer, schedule
+        self._outcomes: list[Any] = []
+        self.gradient_norm = torch.tensor(0.0)
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        return self.objective.loss(self.model, batch)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        self._outcomes.append(self.objective.outcome(self.model, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = self.objective.metrics(self._outcomes)
+        self._outcomes.clear()
+        self.log_dict({f"validation/{name}": value for name, value in metrics.items()}, logger=False)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips to the norm, and keeps the norm before clipping for the curves."""
+        limit = torch.inf if gradient_clip_val is None else gradient_clip_val
+        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+
+    def configure_optimizers(self) -> Any:
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        optimizer = self._optimizer(trained)
+        scheduler = LambdaLR(optimizer, self._schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

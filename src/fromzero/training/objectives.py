@@ -1,0 +1,86 @@
+"""What a training minimises, and how its validation part is scored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fromzero.batching.datamodule import Batch
+from fromzero.batching.packed import IGNORED
+from fromzero.tasks.task import Task
+
+
+class Objective(Protocol):
+    """A loss for training, and outcomes of single batches that add up to validation metrics."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Mean loss of one batch, a scalar."""
+
+    def outcome(self, model: nn.Module, batch: Batch) -> Any:
+        """What `metrics` needs to know of one batch."""
+
+    def metrics(self, outcomes: list[Any]) -> dict[str, float]:
+        """Metrics over all outcomes; `loss` is among them."""
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Cross entropy of the next token, in nats.
+
+    Attributes:
+        bytes_of_token: [vocabulary] bytes that each id stands for.
+    """
+
+    bytes_of_token: Tensor
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(
+            next_token_logits(model, batch), batch["labels"].flatten(), ignore_index=IGNORED
+        )
+
+    def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, int]:
+        """(nats, tokens, bytes) of the batch's labels."""
+        labels = batch["labels"].flatten()
+        nats = F.cross_entropy(
+            next_token_logits(model, batch), labels, ignore_index=IGNORED, reduction="sum"
+        )
+        known = labels[labels != IGNORED]
+        return nats.item(), len(known), int(self.bytes_of_token.to(known.device)[known].sum())
+
+    def metrics(self, outcomes: list[tuple[float, int, int]]) -> dict[str, float]:
+        """`loss` in nats a token; `bits_per_byte` does not depend on the tokenizer."""
+        nats, tokens, size = (math.fsum(column) for column in zip(*outcomes, strict=True))
+        return {"loss": nats / tokens, "bits_per_byte": nats / math.log(2) / size}
+
+
+def next_token_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """[B·T, vocabulary] logits in float32.
+
+    Without `use_cache=False` transformers makes a cache and, having one, ignores the restarts of the
+    positions: packed documents would see one another.
+    """
+    output = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False)
+    return output.logits.flatten(0, 1).float()
+
+
+@dataclass(frozen=True)
+class TaskObjective:
+    """The loss and the metrics of a task with one label an example."""
+
+    task: Task
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        return self.task.loss(model, batch)
+
+    def outcome(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.task.predict(model, batch).float(), batch["labels"]
+
+    def metrics(self, outcomes: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        logits, labels = (torch.cat(column) for column in zip(*outcomes, strict=True))
+        scores = self.task.metrics(labels.cpu().numpy(), logits.softmax(-1).cpu().numpy())
+        return {"loss": F.cross_entropy(logits, labels).item(), **scores}

@@ -1,0 +1,67 @@
+"""Optimizers by name, each a function of named parameters.
+
+Weight decay falls on matrices only: norms and biases have no scale that decay could regularise.
+torch is imported inside, so that the configuration can be checked against these signatures at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+NamedParameters = Iterable[tuple[str, "nn.Parameter"]]
+
+
+def adamw(
+    parameters: NamedParameters,
+    lr: float,
+    betas: Sequence[float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), the fused kernel."""
+    import torch
+
+    decayed, others = [], []
+    for _, parameter in parameters:
+        (decayed if parameter.ndim >= 2 else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=lr,
+        betas=(betas[0], betas[1]),
+        eps=eps,
+        fused=True,
+    )
+
+
+def muon(
+    parameters: NamedParameters,
+    lr: float,
+    momentum: float = 0.95,
+    weight_decay: float = 0.1,
+    betas: Sequence[float] = (0.9, 0.95),
+) -> Optimizer:
+    """Muon (Jordan 2024) for the matrices inside the blocks, AdamW for embeddings, heads and norms.
+
+    Updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable"), so one `lr` suits both.
+    """
+    import torch
+
+    from fromzero.training.joint_optimizer import JointOptimizer
+
+    named = list(parameters)
+    hidden = [parameter for name, parameter in named if parameter.ndim == 2 and ".layers." in name]
+    chosen = {id(parameter) for parameter in hidden}
+    rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
+    others = adamw(rest, lr, betas, weight_decay=weight_decay)
+    if not hidden:
+        return others
+    matrices = torch.optim.Muon(
+        hidden, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return JointOptimizer([matrices, others])

@@ -1,0 +1,31 @@
+"""Typed options of every training loop; free of torch, so that a wrong one is refused at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Options(BaseModel):
+    """Frozen, and strict about names: a key that nothing reads is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainerOptions(Options):
+    """Where a training runs; never what comes out of it (so it is no part of an artifact's identity)."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
+
+
+class LoopOptions(Options):
+    """How long a training runs and how often it looks up. Steps are optimizer steps."""
+
+    batch_size: int = Field(gt=0, description="items of one forward pass")
+    accumulate: int = Field(default=1, gt=0, description="forward passes of one optimizer step")
+    gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    log_every: int = Field(default=10, gt=0)
+    checkpoint_every: int = Field(default=200, gt=0)

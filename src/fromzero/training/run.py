@@ -1,0 +1,157 @@
+"""`fit`: one training, from the weights as given to the weights as learnt, resumed where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import nn
+
+from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
+from fromzero.errors import Interrupted
+from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
+from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from fromzero.training.module import OptimizerFactory, TrainingModule
+from fromzero.training.objectives import Objective
+from fromzero.training.options import LoopOptions, TrainerOptions
+from fromzero.training.precision import fastest_precision
+from fromzero.training.schedules import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a training is, but for the machine it runs on.
+
+    Attributes:
+        name: shown beside the progress bar.
+        steps: optimizer steps in all.
+        validate_every: steps between two validations.
+        monitor: validation metric whose best weights are the result; None: the last weights are.
+        patience: validations without a better `monitor` before training stops early.
+    """
+
+    name: str
+    model: nn.Module
+    objective: Objective
+    source: BatchSource
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    steps: int
+    validate_every: int
+    loop: LoopOptions
+    seed: int
+    monitor: str | None = None
+    patience: int = 0
+
+
+def fit(
+    training: Training, machine: TrainerOptions, checkpoints: Path, metrics: Logger | None = None
+) -> dict[str, Any]:
+    """Trains in place; a checkpoint in `checkpoints` is gone on from. Returns facts about the run.
+
+    Raises:
+        Interrupted: a signal asked to stop; the checkpoint is written.
+        UserError: the loss is not finite, or a checkpoint cannot be written.
+    """
+    _calm()
+    torch.set_num_threads(machine.threads or torch.get_num_threads())
+    training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
+    precision = machine.precision
+    if precision == "auto":
+        precision = _precision_of_machine(training)
+    seed_everything(training.seed, verbose=False)
+    curves, saved, stop, callbacks = _callbacks(training, checkpoints)
+    trainer = Trainer(
+        accelerator=machine.accelerator,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=training.steps,
+        max_epochs=-1,
+        val_check_interval=training.validate_every * training.loop.accumulate,
+        check_val_every_n_epoch=None,
+        accumulate_grad_batches=training.loop.accumulate,
+        gradient_clip_val=training.loop.gradient_clip or None,
+        logger=metrics or False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        default_root_dir=checkpoints,
+    )
+    module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
+    trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
+    if stop.received is not None and trainer.global_step < training.steps:
+        raise Interrupted(
+            f"{training.name} stopped by {stop.received.name} at step {trainer.global_step} of "
+            f"{training.steps}; run the same command to go on from there"
+        )
+    facts = {"steps": trainer.global_step, "tokens": curves.tokens, "precision": precision}
+    for callback in callbacks:
+        if isinstance(callback, BestWeights):
+            training.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(callback.path))
+            facts |= {"best_step": callback.step, f"best_{training.monitor}": callback.best}
+    return facts
+
+
+def score(
+    model: nn.Module, objective: Objective, batches: Iterable[Batch], precision: str = "32-true"
+) -> dict[str, float]:
+    """The objective's metrics over `batches`, without training."""
+    model.eval()
+    bf16 = precision == "bf16-mixed"
+    device = next(model.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        outcomes = [
+            objective.outcome(model, {name: tensor.to(device) for name, tensor in batch.items()})
+            for batch in batches
+        ]
+    return objective.metrics(outcomes)
+
+
+def forget(checkpoints: Path) -> None:
+    """Removes the checkpoints of a training whose model is safe."""
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _callbacks(training: Training, directory: Path) -> Any:
+    curves = Curves(training.loop.log_every)
+    saved = Checkpoints(directory, training.loop.checkpoint_every)
+    stop = StopInOrder(saved)
+    callbacks: list[Any] = [curves, ProgressBar(training.name, training.steps), saved, stop]
+    if training.monitor is not None:
+        callbacks.append(BestWeights(directory, training.monitor, training.patience))
+    return curves, saved, stop, callbacks
+
+
+def _resume_from(checkpoints: Path) -> Path | None:
+    path = latest_checkpoint(checkpoints)
+    if path is not None:
+        logger.info("going on from step %d (%s)", int(path.stem.split("-")[1]), path)
+    return path
+
+
+def _precision_of_machine(training: Training) -> str:
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return fastest_precision(training.model, training.objective, training.source.train_batch(0))
+
+
+def _calm() -> None:
+    """Lightning's tips and device lines say nothing here: the machine is chosen, the loaders have no work."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*`isinstance.*", ".*litlogger.*"):
+        warnings.filterwarnings("ignore", message=text)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForSequenceClassification
+
+from fromzero.artifacts import Artifact, ArtifactError, Draft
+from fromzero.pipelines.evaluate import create_pipeline
+from fromzero.pipelines.evaluate.confusion import confusion_matrix, draw
+from fromzero.pipelines.evaluate.nodes import predict, report
+from fromzero.pipelines.evaluate.options import EvaluateOptions
+from fromzero.pipelines.evaluate.report import FINETUNED, better_than_ours, score_table
+from fromzero.tasks.examples import table_of
+from fromzero.tasks.text_classification import TextClassification
+from fromzero.tokenization import save_tokenizer, train_bpe
+
+LABELS = ["ham", "spam"]
+TASK: dict[str, Any] = {
+    "_target_": "fromzero.tasks.text_classification.TextClassification",
+    "max_tokens": 64,
+    "packages": ["ham", "spam"],
+}
+HOSTILE = "<script>alert('1')</script> & \"co\""
+
+
+def model(folder: Path, seed: int, labels: list[str] = LABELS) -> Artifact:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=259, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, pad_token_id=2, id2label=dict(enumerate(labels)), initializer_range=0.5,
+    )  # fmt: skip
+    draft = Draft("model", folder)
+    LlamaForSequenceClassification(config).save_pretrained(draft.path)
+    save_tokenizer(train_bpe([], 259), draft.path)
+    draft.options = {"finetune": {"steps": 7}}
+    draft.facts["test"] = {"loss": 3.25, "bits_per_byte": 1.5}
+    return draft.publish(folder / f"model-{seed}")
+
+
+def examples(folder: Path) -> Artifact:
+    rows = [
+        {
+            "text": f"{HOSTILE} {label} number {n * 7**n}",
+            "label": label,
+            "split": split,
+            "source": f"{split}:{n}",
+        }
+        for split, count in {"train": 20, "validation": 2, "test": 70}.items()
+        for n in range(count)
+        for label in LABELS
+    ]
+    draft = Draft("examples", folder)
+    pq.write_table(table_of(rows), draft.path / "examples.parquet")
+    return draft.publish(folder / "examples")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def task_examples(folder: Path) -> Artifact:
+    return examples(folder)
+
+
+@pytest.fixture(scope="module")
+def finetuned(folder: Path) -> Artifact:
+    return model(folder, seed=1)
+
+
+@pytest.fixture(scope="module")
+def predictions(folder: Path, finetuned: Artifact, task_examples: Artifact) -> Artifact:
+    draft = predict(finetuned, model(folder, seed=2), task_examples, TASK, str(folder))
+    return draft.publish(folder / "predictions")
+
+
+@pytest.fixture(scope="module")
+def reported(
+    folder: Path, predictions: Artifact, task_examples: Artifact, finetuned: Artifact
+) -> tuple[Path, dict[str, float]]:
+    options = EvaluateOptions(worst_errors=3)
+    draft, metrics = report(predictions, task_examples, finetuned, TASK, options, str(folder))
+    return draft.publish(folder / "report").path, metrics
+
+
+def table(predictions: Artifact) -> pa.Table:
+    return pq.read_table(predictions.path / "predictions.parquet")
+
+
+def test_predictions_are_in_the_order_of_the_test_part_and_those_of_single_texts(
+    predictions: Artifact, task_examples: Artifact, finetuned: Artifact
+) -> None:
+    from transformers import AutoTokenizer
+
+    rows = table(predictions)
+    examples = pq.read_table(task_examples.path / "examples.parquet").slice(44)
+    assert rows["text"].to_pylist() == examples["text"].to_pylist()
+    task = TextClassification(max_tokens=64)
+    alone = task.encode(AutoTokenizer.from_pretrained(finetuned.path), examples, LABELS)
+    loaded = task.load(finetuned.path).eval()
+    with torch.inference_mode():
+        logits = torch.cat([task.predict(loaded, task.collate([example], pad_id=2)) for example in alone])
+    expected = logits.double().softmax(-1)
+    found = torch.tensor(rows["finetuned_probabilities"].to_pylist(), dtype=torch.float64)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert rows["finetuned"].to_pylist() == [LABELS[best] for best in found.argmax(-1)]
+    assert rows["random_probabilities"].to_pylist() != rows["finetuned_probabilities"].to_pylist()
+
+
+def test_a_model_of_other_labels_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path, task_examples: Artifact
+) -> None:
+    other = model(tmp_path, seed=3, labels=["spam", "ham"])
+    with pytest.raises(ArtifactError, match="kedro run --pipeline finetune"):
+        predict(other, other, task_examples, TASK, str(tmp_path))
+    assert not list(tmp_path.glob(".draft-*"))
+
+
+def test_the_scores_stand_beside_those_of_all_baselines(reported: tuple[Path, dict[str, float]]) -> None:
+    path, metrics = reported
+    results = json.loads((path / "metrics.json").read_text())
+    assert list(results["test"]) == [
+        FINETUNED, "from random weights", "TF-IDF + logistic regression", "majority class",
+    ]  # fmt: skip
+    assert results["test"]["TF-IDF + logistic regression"]["accuracy"] == 1
+    assert results["test"]["majority class"]["accuracy"] == 0.5
+    assert results["base"] == {"loss": 3.25, "bits_per_byte": 1.5}
+    assert results["examples"] == {"train": 40, "validation": 4, "test": 140}
+    assert metrics["test/tf_idf_logistic_regression/macro_f1"] == 1
+    assert metrics["test/base/bits_per_byte"] == 1.5
+    assert all(
+        re.fullmatch(r"[\w./-]+", name) and isinstance(value, float) for name, value in metrics.items()
+    )
+
+
+def test_the_scores_of_classes_follow_from_the_confusion_matrix(
+    reported: tuple[Path, dict[str, float]], predictions: Artifact
+) -> None:
+    from sklearn.metrics import classification_report
+
+    rows = table(predictions)
+    expected = classification_report(
+        rows["label"].to_pylist(), rows["finetuned"].to_pylist(), output_dict=True, zero_division=0
+    )
+    found = json.loads((reported[0] / "metrics.json").read_text())["classes"]
+    for label in LABELS:
+        assert found[label]["f1"] == pytest.approx(expected[label]["f1-score"])
+        assert found[label]["precision"] == pytest.approx(expected[label]["precision"])
+        assert found[label]["support"] == expected[label]["support"]
+
+
+def test_the_page_escapes_texts_and_asks_for_nothing_from_outside(
+    reported: tuple[Path, dict[str, float]], predictions: Artifact, task_examples: Artifact
+) -> None:
+    page = (reported[0] / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;alert(&#39;1&#39;)" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import""", page)
+    assert "data:image/png;base64,iVBOR" in page and "prefers-color-scheme: dark" in page
+    for digest in (predictions.digest, task_examples.digest):
+        assert digest in page
+    assert page.count("<article>") == 3
+
+
+def test_a_score_below_a_baseline_is_marked_and_named() -> None:
+    rows = {FINETUNED: {"accuracy": 0.6, "macro_f1": 0.5}, "linear": {"accuracy": 0.7, "macro_f1": 0.5}}
+    assert better_than_ours(rows) == {"accuracy": "linear"}
+    shown = score_table({"test": rows, "base": {}, "examples": {"test": 10}})
+    assert list(shown.columns[1].cells) == ["0.600 ▼", "0.700"]
+    assert list(shown.columns[2].cells) == ["0.500", "0.500"]
+    assert shown.caption == "▼ below linear"
+
+
+def test_a_row_of_the_confusion_matrix_is_a_true_class() -> None:
+    assert confusion_matrix(["a", "a", "b"], ["b", "a", "b"], ["a", "b"]).tolist() == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("labels", [["$a$", "x" * 100], [str(n) for n in range(60)]])
+def test_labels_of_any_length_number_and_spelling_can_be_drawn(tmp_path: Path, labels: list[str]) -> None:
+    draw(confusion_matrix(labels, labels, labels), labels, tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_pipeline_meets_the_others_by_these_names_only() -> None:
+    pipeline = create_pipeline()
+    assert pipeline.outputs() == {"report", "metrics"}
+    assert {name for name in pipeline.inputs() if not name.startswith("params:")} == {
+        "finetuned_model", "random_model", "base_model", "task_examples",
+    }  # fmt: skip
+    assert all(node.tags == {"evaluate"} for node in pipeline.nodes)

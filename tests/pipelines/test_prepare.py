@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+
+from fromzero.artifacts import Artifact
+from fromzero.artifacts.manifest import FILE_NAME
+from fromzero.corpora.document import Document, read_documents
+from fromzero.errors import UserError
+from fromzero.pipelines.prepare import create_pipeline
+from fromzero.pipelines.prepare.nodes import prepare_corpus, read_raw_documents
+from fromzero.pipelines.prepare.options import PrepareOptions
+
+FILES = {"_target_": "fromzero.corpora.files.TextFiles"}
+
+
+def write_texts(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number in range(count):
+        words = random.Random(number).choices([f"word{index}" for index in range(500)], k=80)
+        (folder / f"{number:02}.txt").write_text(" ".join(words))
+
+
+def prepare(root: Path, texts: Path, **options: object) -> Artifact:
+    scratch = str(root / "scratch")
+    raw = read_raw_documents({**FILES, "paths": [str(texts)]}, scratch).publish(root / "raw")
+    return prepare_corpus(raw, PrepareOptions.model_validate(options), scratch).publish(root / "corpus")
+
+
+def splits(corpus: Artifact) -> dict[str, list[Document]]:
+    return {split: list(read_documents(corpus.path, split)) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    write_texts(tmp_path / "texts", 30)
+    return tmp_path / "texts"
+
+
+def test_the_stage_is_wired_to_the_names_of_the_catalog() -> None:
+    stage = create_pipeline()
+    assert stage.inputs() == {"params:data", "params:prepare", "params:paths.scratch"}
+    assert stage.all_outputs() == {"raw_documents", "corpus"}
+    assert all(node.tags == {"prepare"} for node in stage.nodes)
+
+
+def test_every_text_is_in_one_split_and_none_in_two(tmp_path: Path, texts: Path) -> None:
+    ids = [document.id for part in splits(prepare(tmp_path, texts)).values() for document in part]
+    assert sorted(ids) == [f"{number:02}.txt" for number in range(30)]
+
+
+def test_what_is_dropped_is_counted_under_its_reason(tmp_path: Path, texts: Path) -> None:
+    first = (texts / "00.txt").read_text()
+    (texts / "copy.txt").write_text(first + "\r\n")
+    (texts / "copy2.txt").write_text(first + "\n")
+    (texts / "alike.txt").write_text(first + " and one end")
+    (texts / "short.txt").write_text("tiny")
+    (texts / "echo.txt").write_text("again and again\n" * 9)
+    (row,) = prepare(tmp_path, texts).manifest.facts["kept_and_dropped"]
+    assert row == {
+        "kind": "text",
+        "read": 35,
+        "too short": 1,
+        "repeated line": 1,
+        "exact duplicate": 1,
+        "near duplicate": 2,
+        "kept": 30,
+    }
+
+
+def test_files_that_are_no_text_are_counted_in_the_manifest(tmp_path: Path, texts: Path) -> None:
+    (texts / "photo.jpg").write_bytes(b"\xff\xd8")
+    prepare(tmp_path, texts)
+    facts = Artifact.open(tmp_path / "raw").manifest.facts
+    assert facts["documents"] == 30
+    assert facts["skipped"] == {"count": 1, "first": [["photo.jpg", "byte 0 is not UTF-8 text"]]}
+
+
+def test_the_same_texts_make_the_same_corpus(tmp_path: Path, texts: Path) -> None:
+    assert prepare(tmp_path / "one", texts).digest == prepare(tmp_path / "other", texts).digest
+
+
+def test_groups_that_share_a_dropped_text_are_in_one_split(tmp_path: Path) -> None:
+    package = tmp_path / "library/package"
+    package.mkdir(parents=True)
+    for number in range(40):
+        shared = random.Random(number // 2).choices([f"word{index}" for index in range(500)], k=30)
+        code = f"def f{number}():\n    '''{' '.join(shared)}'''\n" + f"value_{number} = {number}\n" * 3
+        (package / f"m{number:02}.py").write_text(code)
+    (tmp_path / "library/pydoc_data").mkdir()
+    (tmp_path / "library/pydoc_data/topics.py").write_text("topics = {}\n")
+    data = {
+        "_target_": "fromzero.corpora.stdlib.StandardLibrary",
+        "root": str(package.parent),
+        "minimum_files": 1,
+    }
+    raw = read_raw_documents(data, str(tmp_path / "scratch")).publish(tmp_path / "raw")
+    options = PrepareOptions.model_validate({"near_duplicates": {"threshold": 1.0}})
+    corpus = prepare_corpus(raw, options, str(tmp_path / "scratch")).publish(tmp_path / "corpus")
+    home = {document.group: split for split, part in splits(corpus).items() for document in part}
+    assert len(home) == 40 and set(home.values()) == {"train", "validation", "test"}
+    assert all(home[f"package/m{n:02}.py"] == home[f"package/m{n + 1:02}.py"] for n in range(0, 40, 2))
+
+
+def test_one_long_text_is_cut_when_asked_and_refused_otherwise(tmp_path: Path) -> None:
+    write_texts(tmp_path / "texts", 1)
+    with pytest.raises(UserError, match=r"prepare\.split\.by=tail"):
+        prepare(tmp_path, tmp_path / "texts")
+    parts = splits(prepare(tmp_path, tmp_path / "texts", split={"by": "tail", "test": 0}))
+    assert [len(part) for part in parts.values()] == [1, 1, 0]
+    assert parts["train"][0].text + parts["validation"][0].text == (tmp_path / "texts/00.txt").read_text()
+
+
+def test_a_corpus_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("tiny")
+    with pytest.raises(UserError, match=r"1 text: too short.*prepare\.cleaning"):
+        prepare(tmp_path, tmp_path / "texts")
+
+
+def test_a_refused_source_leaves_no_draft(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        read_raw_documents({**FILES, "paths": [str(tmp_path / "nowhere")]}, str(tmp_path / "scratch"))
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"splits": {}},
+        {"split": {"by": "line"}},
+        {"split": {"validation": 0.5, "test": 0.5}},
+        {"split": {"validation": 0}},
+        {"near_duplicates": {"threshold": 1.1}},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        PrepareOptions.model_validate(options)
+
+
+def test_the_defaults_in_code_are_those_of_the_config() -> None:
+    config = OmegaConf.load(Path(__file__).parents[2] / "conf/base/parameters.yaml")
+    assert PrepareOptions.model_validate(OmegaConf.to_container(config.prepare)) == PrepareOptions()
+
+
+ENDLESS = """
+import itertools, sys
+from fromzero.corpora.document import Document
+from fromzero.pipelines.prepare.nodes import read_raw_documents
+
+class Endless:
+    def read(self):
+        for number in itertools.count():
+            yield Document(str(number), "", "", "text", "", "x" * 2**20)
+
+read_raw_documents({"_target_": "__main__.Endless"}, sys.argv[1]).publish(sys.argv[2])
+"""
+
+
+def test_a_reader_killed_while_writing_leaves_nothing_that_looks_finished(
+    tmp_path: Path, texts: Path
+) -> None:
+    scratch, target = tmp_path / "scratch", tmp_path / "raw"
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, scratch, target])
+    deadline = time.monotonic() + 30
+    while not list(scratch.glob(".draft-*/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(scratch.glob(".draft-*/*.parquet"))
+    assert not target.exists() and not list(tmp_path.rglob(FILE_NAME))
+    prepare(tmp_path, texts)
+    assert not list(scratch.iterdir())  # the next run sweeps up
