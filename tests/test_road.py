@@ -1,0 +1,207 @@
+"""The whole road as a user walks it: the real `kedro` in a fresh copy of the project, with `recipe=tiny`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fromzero.artifacts import Artifact, Draft
+from fromzero.artifacts.kept import set_aside
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "support"), "COLUMNS": "120"}
+ARTIFACTS = {
+    "raw_documents": "data/01_raw/documents",
+    "corpus": "data/03_primary/corpus",
+    "tokenizer": "data/04_feature/tokenizer",
+    "token_shards": "data/05_model_input/shards",
+    "base_model": "data/06_models/base",
+    "task_examples": "data/05_model_input/examples",
+    "finetuned_model": "data/06_models/finetuned",
+    "random_model": "data/06_models/from_random",
+    "predictions": "data/07_model_output/predictions",
+    "report": "data/08_reporting/report",
+}
+
+
+def kedro(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kedro", *arguments]
+    return subprocess.run(
+        command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+
+
+def clone(folder: Path) -> Path:
+    """What git has of the project, without its history."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("src", "conf/base"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", ".telemetry", "dvc.yaml", "conf/logging.yml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project in which the whole road was walked once, and what that printed."""
+    project = clone(tmp_path_factory.mktemp("road") / "project")
+    done = kedro(project, "run", "--pipeline", "finetune", "recipe=tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project, done.stdout
+
+
+@pytest.fixture
+def project(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may break."""
+    return Path(shutil.copytree(finished[0], tmp_path / "project"))
+
+
+def test_the_road_ends_with_scores_the_model_and_the_next_commands(finished: tuple[Path, str]) -> None:
+    project, printed = finished
+    for words in ("fine-tuned", "from random weights", "TF-IDF", "majority class", "macro F1"):
+        assert words in printed
+    for words in ("data/06_models/finetuned", "report.html", "mlflow ui", "dvc repro", "model=llama_small"):
+        assert words in printed
+    scores = json.loads((project / "data/08_reporting/report/metrics.json").read_text())
+    assert scores["base"]["bits_per_byte"] > 0
+    assert all(0 <= value <= 1 for row in scores["test"].values() for value in row.values())
+
+
+def test_every_artifact_is_whole_and_names_the_very_inputs_it_was_made_from(
+    finished: tuple[Path, str],
+) -> None:
+    artifacts = {name: Artifact.open(finished[0] / path) for name, path in ARTIFACTS.items()}
+    for artifact in artifacts.values():
+        for source, digest in artifact.manifest.inputs.items():
+            assert artifacts[source].digest == digest
+    assert artifacts["base_model"].manifest.inputs.keys() == {"tokenizer", "token_shards"}
+    assert artifacts["finetuned_model"].manifest.options["seed"] == 1
+
+
+def test_nothing_unfinished_is_left(finished: tuple[Path, str]) -> None:
+    leftovers = [path for path in (finished[0] / "data").rglob(".*") if path.name != ".gitkeep"]
+    assert [path for path in leftovers if any(path.rglob("*"))] == []
+
+
+def runs(project: Path) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    return list(client.search_runs([client.get_experiment_by_name("fromzero").experiment_id]))
+
+
+def test_mlflow_has_one_run_with_a_child_a_stage_and_curves_by_step_and_by_tokens(
+    finished: tuple[Path, str],
+) -> None:
+    from mlflow import MlflowClient
+
+    project, _ = finished
+    found = runs(project)
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.data.tags["stage"]: run for run in found if run is not parent}
+    assert children.keys() == {"prepare", "tokenize", "pretrain", "finetune", "evaluate"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert parent.data.params["model.hidden_size"] == "32"
+    assert parent.data.metrics["test/fine_tuned/accuracy"] >= 0
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    run_id = children["pretrain"].info.run_id
+    by_step = client.get_metric_history(run_id, "train/loss")
+    by_tokens = client.get_metric_history(run_id, "by_tokens/train/loss")
+    assert [point.step for point in by_step] == [5, 10, 15, 20]
+    assert [point.step for point in by_tokens] == [step * 8 * 64 for step in (5, 10, 15, 20)]
+    assert [p.step for p in client.get_metric_history(run_id, "validation/bits_per_byte")] == [10, 20]
+    listed = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"config.yaml", "manifests", "report"} <= listed
+    names = {item.dataset.name for item in children["pretrain"].inputs.dataset_inputs}
+    assert names == {"tokenizer", "token_shards"}
+
+
+def test_a_second_run_goes_straight_to_fine_tuning(project: Path) -> None:
+    before = (project / ARTIFACTS["base_model"] / "manifest.json").stat().st_mtime_ns
+    done = kedro(project, "run", "--pipeline", "finetune", "recipe=tiny")
+    assert done.returncode == 0, done.stderr
+    assert "finetune: asked for" in done.stdout
+    assert not {"prepare:", "tokenize:", "pretrain:"} & set(done.stdout.split())
+    assert (project / ARTIFACTS["base_model"] / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_the_shards_of_another_tokenizer_are_refused_with_the_command_that_mends_it(project: Path) -> None:
+    tokenizer = project / ARTIFACTS["tokenizer"]
+    former = Artifact.open(tokenizer).manifest
+    with Draft("tokenizer", project / "data") as draft:
+        shutil.copytree(tokenizer, draft.path, dirs_exist_ok=True)
+        (draft.path / "extra.txt").write_text("from elsewhere")
+        draft.inputs, draft.options = former.inputs, former.options
+        set_aside(tokenizer)
+        shutil.rmtree(project / "data/04_feature/.kept")  # somebody else did it, and kept nothing
+        draft.publish(tokenizer)
+    refused = kedro(project, "run", "--pipeline", "finetune", "recipe=tiny")
+    assert refused.returncode == 1
+    assert "token_shards was made from tokenizer" in refused.stderr
+    assert "kedro run --pipeline tokenize" in refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
+
+
+def test_a_flipped_byte_in_a_shard_is_refused_by_name(project: Path) -> None:
+    shard = project / ARTIFACTS["token_shards"] / "train.bin"
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    refused = kedro(project, "run", "--pipeline", "pretrain", "recipe=tiny")
+    assert refused.returncode == 1
+    assert f"{shard.relative_to(project)} is damaged" in refused.stderr.replace("\n", "")
+    assert (project / ARTIFACTS["base_model"] / "manifest.json").is_file()
+
+
+@pytest.fixture
+def interrupted(project: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A pretraining that was stopped by Ctrl-C after its first checkpoint."""
+    command = ["run", "--pipeline", "pretrain", "recipe=tiny", "pretrain.trainer.max_steps=1500"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kedro", *command],
+        cwd=project,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(project.glob("data/.checkpoints/base-*/step-*.ckpt")):
+        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on" in errors
+    yield project, command
+
+
+def test_after_ctrl_c_the_same_command_goes_on_from_the_checkpoint(
+    interrupted: tuple[Path, list[str]],
+) -> None:
+    project, command = interrupted
+    assert "KILLED" in {run.info.status for run in runs(project)}
+    assert Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts["steps"] == 20
+    done = kedro(project, *command)
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stdout
+    assert Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts["steps"] == 1500
+    assert not list(project.glob("data/.checkpoints/*"))
+
+
+def test_compose_prints_what_a_run_uses(finished: tuple[Path, str]) -> None:
+    printed = yaml.safe_load(kedro(finished[0], "compose", "recipe=tiny").stdout)
+    used = Artifact.open(finished[0] / ARTIFACTS["base_model"]).manifest.options
+    assert {name: printed[name] for name in ("model", "optimizer", "schedule", "pretrain")} == {
+        name: used[name] for name in ("model", "optimizer", "schedule", "pretrain")
+    }
