@@ -37,9 +37,7 @@ ARTIFACTS = {
 
 def kedro(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kedro", *arguments]
-    return subprocess.run(
-        command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
 def clone(folder: Path) -> Path:

@@ -32,7 +32,7 @@ class Plan:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def plan(pipeline: Pipeline, catalog: CatalogProtocol, wanted: set[str]) -> Plan:
+def plan(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], wanted: set[str]) -> Plan:
     """All nodes of the `wanted` stages, and those before them whose artifacts are not up to date.
 
     Kept artifacts that fit are brought back on the way.
@@ -52,7 +52,7 @@ def plan(pipeline: Pipeline, catalog: CatalogProtocol, wanted: set[str]) -> Plan
     return planned
 
 
-def _reason(node: Node, catalog: CatalogProtocol, made_anew: set[str]) -> str | None:
+def _reason(node: Node, catalog: CatalogProtocol[Any, Any], made_anew: set[str]) -> str | None:
     """Why the node must run; None where all it makes is up to date."""
     anew = made_anew & set(node.inputs)
     if anew:
@@ -76,9 +76,9 @@ def _reason(node: Node, catalog: CatalogProtocol, made_anew: set[str]) -> str | 
 
 
 def _refuse_foreign(
-    node: Node, name: str, made: Manifest, inputs: Mapping[str, str], catalog: CatalogProtocol
+    node: Node, name: str, made: Manifest, inputs: Mapping[str, str], catalog: CatalogProtocol[Any, Any]
 ) -> None:
-    """Following a change that this project made is our task; a swap behind its back is the user's to explain."""
+    """A change that this project made is followed; a swap behind its back is for the user to explain."""
     for source, dataset in _artifacts(node.inputs, catalog):
         recorded = made.inputs.get(source)
         if recorded not in (None, inputs[source]) and not is_kept(dataset.path, str(recorded)):
@@ -106,7 +106,7 @@ def _prefixed(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{key}.{name}": value for name, value in values.items()}
 
 
-def _artifacts(names: list[str], catalog: CatalogProtocol) -> Iterator[tuple[str, ArtifactDataset]]:
+def _artifacts(names: list[str], catalog: CatalogProtocol[Any, Any]) -> Iterator[tuple[str, ArtifactDataset]]:
     for name in names:
         dataset = catalog.get(name)
         if isinstance(dataset, ArtifactDataset):

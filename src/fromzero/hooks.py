@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from fromzero.stages import stage_of
 from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
 
 logger = logging.getLogger(__name__)
+
 
 class SeedHooks:
     """Seeds Python and NumPy before each node by `params:seed` and its name.

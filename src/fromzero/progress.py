@@ -1,4 +1,4 @@
-"""One way to show how far a long step is: a bar with the remaining time, or log lines where nobody watches."""
+"""One way to show how far a long step is: a bar with the time left, or log lines where nobody watches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 15.0
 
 Advance = Callable[..., None]
-"""`advance(amount, note="")`: `amount` more is done; `note` is shown behind the bar."""
+"""`advance(amount, note=None)`: `amount` more is done; `note` is shown behind the bar until the next."""
 
 
 @contextmanager
@@ -32,7 +32,10 @@ def track(description: str, total: int | None, *, done: int = 0) -> Iterator[Adv
     On a terminal a bar with counts, elapsed and remaining time; elsewhere (logs, CI) a line now and then.
     """
     console = Console(stderr=True)
-    show = _bar(console, description, total, done) if console.is_terminal else _lines(description, total, done)
+    if console.is_terminal:
+        show = _bar(console, description, total, done)
+    else:
+        show = _lines(description, total, done)
     with show as advance:
         yield advance
 
@@ -52,8 +55,9 @@ def _bar(console: Console, description: str, total: int | None, done: int) -> It
         task = progress.add_task(description, total=total, completed=done, note="")
 
         def advance(amount: int, note: str | None = None) -> None:
-            fields = {} if note is None else {"note": note}
-            progress.update(task, advance=amount, **fields)
+            progress.update(task, advance=amount)
+            if note is not None:
+                progress.update(task, note=note)
 
         yield advance
 

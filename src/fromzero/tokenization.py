@@ -60,11 +60,12 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int | None = 
     from transformers import PreTrainedTokenizerFast
 
     options: dict[str, Any] = {} if context is None else {"model_max_length": context}
-    PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
         pad_token=PAD,
+        split_special_tokens=True,  # read back: one that a text spells out stays ordinary characters
         clean_up_tokenization_spaces=False,
         **options,
     ).save_pretrained(directory)

@@ -127,6 +127,6 @@ def _alive(process: int) -> bool:
 def _sweep(scratch: Path) -> None:
     """Removes the drafts of processes that are gone."""
     for leftover in scratch.glob(".draft-*"):
-        owner = int(leftover.name.split("-")[1])
-        if not _alive(owner):
+        owner = leftover.name.split("-")[1]
+        if owner.isdecimal() and not _alive(int(owner)):
             shutil.rmtree(leftover, ignore_errors=True)

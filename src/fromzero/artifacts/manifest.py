@@ -86,9 +86,7 @@ def digest_named(files: Iterable[tuple[str, Path]]) -> str:
 
 def digest_tree(directory: Path) -> dict[str, str]:
     """Digest of every file below `directory` but its manifest, by POSIX path."""
-    return {
-        path.relative_to(directory).as_posix(): digest_file(path) for path in _files(directory)
-    }
+    return {path.relative_to(directory).as_posix(): digest_file(path) for path in _files(directory)}
 
 
 def _files(directory: Path) -> Iterator[Path]:

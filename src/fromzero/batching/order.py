@@ -32,16 +32,17 @@ def length_grouped_epoch(
     """The batches of one epoch: items of like length together, batches in random order.
 
     Shuffled items are sorted by length within pools of 16 batches, which keeps padding low and still mixes
-    the batches anew each epoch. The remainder that fills no batch is left for another epoch's shuffle.
+    the batches anew each epoch. The remainder that fills no batch is left for another epoch's shuffle; it is
+    left out before sorting, or it would always be the longest.
     """
-    order = permutation(seed, epoch, len(lengths))
+    order = permutation(seed, epoch, len(lengths))[: len(lengths) // batch_size * batch_size]
+    if not len(order):
+        return []
     pool = 16 * batch_size
     by_length = [
         chunk[np.argsort([lengths[index] for index in chunk], kind="stable")]
         for chunk in (order[start : start + pool] for start in range(0, len(order), pool))
     ]
     line = np.concatenate(by_length)
-    batches = [
-        line[start : start + batch_size] for start in range(0, len(line) - batch_size + 1, batch_size)
-    ]
+    batches = [line[start : start + batch_size] for start in range(0, len(line), batch_size)]
     return [batches[index] for index in permutation(seed + 1, epoch, len(batches))]

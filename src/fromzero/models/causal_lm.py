@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
-from fromzero.suggestions import nearest
+from fromzero.suggestions import hint
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -24,17 +23,18 @@ def build_config(model: dict[str, Any], **fixed: Any) -> PretrainedConfig:
 
     keywords = dict(model)
     name = keywords.pop("_target_").removeprefix("transformers.")
-    config_class = getattr(transformers, name, None)
-    if config_class is None:
-        raise UserError(f"model._target_: transformers has no {name!r}")
-    known = {field.name for field in dataclasses.fields(config_class)}
+    config_class: Any = getattr(transformers, name, None)
+    known = {field.name for field in getattr(config_class, "__dataclass_fields__", {}).values()}
+    if not known:
+        raise UserError(f"model._target_: transformers has no configuration class {name!r}")
     for key in keywords:
         if key not in known:
-            raise UserError(f"model.{key} is unknown to {name}; nearest: {nearest(key, known)}")
+            raise UserError(f"model.{key} is unknown to {name}{hint(key, known)}")
     try:
-        return config_class(**keywords, **fixed)
+        config: PretrainedConfig = config_class(**keywords, **fixed)
     except Exception as error:  # transformers' strict dataclasses raise several kinds
         raise UserError(f"model: {name} refuses it: {' '.join(str(error).split())}") from error
+    return config
 
 
 def random_causal_lm(config: PretrainedConfig) -> PreTrainedModel:
@@ -42,4 +42,7 @@ def random_causal_lm(config: PretrainedConfig) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    network: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    return network

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -174,7 +175,9 @@ def name_of(key: str) -> str:
 
 def _software_tags() -> dict[str, str]:
     facts = software()
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     tags = {"python": facts["python"], "fromzero": facts["fromzero"], "git.dirty": str(facts["dirty"])}
+    tags |= {"mlflow.source.name": command, "mlflow.source.type": "LOCAL"}
     if facts["commit"]:
         tags["mlflow.source.git.commit"] = facts["commit"]
     return tags

@@ -1,4 +1,4 @@
-"""What happens beside the training step: curves, progress, checkpoints, the best weights, stopping in order."""
+"""What happens beside the step: curves, progress, checkpoints, the best weights, stopping in order."""
 
 from __future__ import annotations
 
@@ -16,26 +16,44 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from fromzero.errors import UserError
+from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
 from fromzero.training.checkpoints import AtomicCheckpointIO
 
 
 class StepCallback(Callback):
-    """Calls `on_step` once an optimizer step rather than once a batch."""
+    """Calls `on_step` once an optimizer step rather than once a batch, and `on_settled` when it is done with.
+
+    A step is done with after the validation that is due at it. A checkpoint written before would, after a
+    resume, be gone on from without that validation: Lightning takes it for done.
+    """
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.on_batch(outputs, batch)
+        # Lightning hands out the loss divided by the number of accumulated batches.
+        self.on_batch(outputs["loss"].detach() * trainer.accumulate_grad_batches, batch)
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self.on_step(trainer, module)
+            if not _validation_is_due(trainer):
+                self.on_settled(trainer, module)
 
-    def on_batch(self, outputs: Any, batch: Any) -> None:
-        """After each forward and backward pass."""
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.on_settled(trainer, module)
+
+    def on_batch(self, loss: Tensor, batch: Any) -> None:
+        """After each forward and backward pass; `loss` is the mean of the batch."""
 
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
         """After each optimizer step; `trainer.global_step` counts it."""
+
+    def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
+        """After each optimizer step and the validation that belongs to it, if any."""
+
+
+def _validation_is_due(trainer: Trainer) -> bool:
+    every = trainer.val_check_batch
+    return every is not None and (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % every == 0
 
 
 class Curves(StepCallback):
@@ -58,8 +76,8 @@ class Curves(StepCallback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._since = (time.monotonic(), self.tokens)
 
-    def on_batch(self, outputs: Any, batch: Any) -> None:
-        self.loss_sum += outputs["loss"].detach()
+    def on_batch(self, loss: Tensor, batch: Any) -> None:
+        self.loss_sum += loss
         self.batches += 1
         mask = batch.get("attention_mask")
         self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
@@ -88,7 +106,6 @@ class Curves(StepCallback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         metrics = trainer.callback_metrics
         self._log(trainer, {k: float(v) for k, v in metrics.items() if k.startswith("validation/")})
-        then, tokens = self._since
         self._since = (time.monotonic(), self.tokens)  # validation is no training time
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
@@ -116,8 +133,8 @@ class ProgressBar(StepCallback):
         self._advance = self._shown.__enter__()
         self._last = trainer.global_step
 
-    def on_batch(self, outputs: Any, batch: Any) -> None:
-        self._loss = outputs["loss"].detach()
+    def on_batch(self, loss: Tensor, batch: Any) -> None:
+        self._loss = loss
 
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step % self.every and trainer.global_step != self.total:
@@ -130,6 +147,12 @@ class ProgressBar(StepCallback):
         self._last = trainer.global_step
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._hide()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self._hide()
+
+    def _hide(self) -> None:
         if self._shown is not None:
             self._shown.__exit__(None, None, None)
             self._shown = None
@@ -145,7 +168,7 @@ class Checkpoints(StepCallback):
         self.directory, self.every = directory, every
         self._generators: dict[str, Any] | None = None
 
-    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 
@@ -178,11 +201,14 @@ class Checkpoints(StepCallback):
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better one."""
+    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better."""
 
     def __init__(self, directory: Path, monitor: str, patience: int) -> None:
         self.path, self.monitor, self.patience = directory / "best.ckpt", monitor, patience
         self.best, self.step, self.waited = -math.inf, 0, 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.should_stop = self.waited >= self.patience  # it had stopped, and is only gone on from
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor])
@@ -205,13 +231,17 @@ class StopInOrder(StepCallback):
     """On SIGINT, SIGTERM or SIGUSR1 the step is finished, a checkpoint written, and training ends.
 
     A second SIGINT is an ordinary KeyboardInterrupt: leave at once. The handlers are set on train start,
-    after Lightning's own, whose handling of SIGTERM exits with code 0.
+    after Lightning's own, whose handling of SIGTERM exits with code 0. It ends by an exception, because
+    `trainer.should_stop` brings a validation that is not due, and with it other best weights.
+
+    Raises:
+        Interrupted: a signal asked to stop; the checkpoint is written.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
+    def __init__(self, training: str, checkpoints: Checkpoints) -> None:
+        self.training, self.checkpoints = training, checkpoints
         self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
 
@@ -223,12 +253,22 @@ class StopInOrder(StepCallback):
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
 
-    def on_step(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.received is not None and not trainer.should_stop:
-            self.checkpoints.save(trainer)
-            trainer.should_stop = True
+    def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.received is None or trainer.should_stop or trainer.global_step == trainer.max_steps:
+            return
+        self.checkpoints.save(trainer)
+        raise Interrupted(
+            f"{self.training} stopped by {self.received.name} at step {trainer.global_step} of "
+            f"{trainer.max_steps}; run the same command to go on from there"
+        )
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former = {}

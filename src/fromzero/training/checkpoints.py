@@ -29,14 +29,18 @@ class AtomicCheckpointIO(CheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
+            digest_path(target).write_text(digest_file(draft))
+            draft.replace(target)
+        except (OSError, RuntimeError) as error:
             draft.unlink(missing_ok=True)
-            raise UserError(_why_not(target, error)) from error
-        digest_path(target).write_text(digest_file(draft))
-        draft.replace(target)
+            # torch, closing the archive that could not be written, raises a RuntimeError over the OSError.
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            raise UserError(_why_not(target, reason)) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        # Ours hold optimizer and generator state, not weights alone; they come from this project's own folder.
+        # Ours hold optimizer and generator state, not weights alone; they come from the project's own folder.
         return torch.load(path, map_location=map_location or "cpu", weights_only=False)
 
     def remove_checkpoint(self, path: Any) -> None:

@@ -19,7 +19,7 @@ class JointOptimizer(Optimizer):
         super().__init__([group for part in parts for group in part.param_groups], defaults={})
         self._share_groups()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = closure() if closure is not None else None
         for part in self.parts:
             part.step()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from fromzero.batching.datamodule import Batch
 from fromzero.batching.packed import IGNORED
 from fromzero.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Objective(Protocol):
@@ -46,9 +49,7 @@ class NextToken:
     def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, int]:
         """(nats, tokens, bytes) of the batch's labels."""
         labels = batch["labels"].flatten()
-        nats = F.cross_entropy(
-            next_token_logits(model, batch), labels, ignore_index=IGNORED, reduction="sum"
-        )
+        nats = F.cross_entropy(next_token_logits(model, batch), labels, ignore_index=IGNORED, reduction="sum")
         known = labels[labels != IGNORED]
         return nats.item(), len(known), int(self.bytes_of_token.to(known.device)[known].sum())
 
@@ -65,7 +66,8 @@ def next_token_logits(model: nn.Module, batch: Batch) -> Tensor:
     positions: packed documents would see one another.
     """
     output = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False)
-    return output.logits.flatten(0, 1).float()
+    logits: Tensor = output.logits
+    return logits.flatten(0, 1).float()
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ class TaskObjective:
     task: Task
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return self.task.loss(model, batch)
+        return self.task.loss(cast("PreTrainedModel", model), batch)
 
     def outcome(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.task.predict(model, batch).float(), batch["labels"]
+        return self.task.predict(cast("PreTrainedModel", model), batch).float(), batch["labels"]
 
     def metrics(self, outcomes: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
         logits, labels = (torch.cat(column) for column in zip(*outcomes, strict=True))

@@ -26,7 +26,8 @@ def adamw(
     """AdamW (Loshchilov & Hutter 2019), the fused kernel."""
     import torch
 
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for _, parameter in parameters:
         (decayed if parameter.ndim >= 2 else others).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -23,7 +23,7 @@ def fastest_precision(model: nn.Module, objective: Objective, batch: Batch, repe
             start = time.perf_counter()
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
                 loss = objective.loss(model, batch)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             seconds[precision] = min(seconds.get(precision, float("inf")), time.perf_counter() - start)
     model.zero_grad(set_to_none=True)
     return min(seconds, key=seconds.__getitem__)

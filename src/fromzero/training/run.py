@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from torch import nn
 
 from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
-from fromzero.errors import Interrupted
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
 from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from fromzero.training.module import OptimizerFactory, TrainingModule
@@ -67,11 +66,9 @@ def fit(
     _calm()
     torch.set_num_threads(machine.threads or torch.get_num_threads())
     training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
-    precision = machine.precision
-    if precision == "auto":
-        precision = _precision_of_machine(training)
+    precision = _precision(training, machine, checkpoints)
     seed_everything(training.seed, verbose=False)
-    curves, saved, stop, callbacks = _callbacks(training, checkpoints)
+    curves, callbacks = _callbacks(training, checkpoints)
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=1,
@@ -94,11 +91,6 @@ def fit(
     )
     module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
     trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
-    if stop.received is not None and trainer.global_step < training.steps:
-        raise Interrupted(
-            f"{training.name} stopped by {stop.received.name} at step {trainer.global_step} of "
-            f"{training.steps}; run the same command to go on from there"
-        )
     facts = {"steps": trainer.global_step, "tokens": curves.tokens, "precision": precision}
     for callback in callbacks:
         if isinstance(callback, BestWeights):
@@ -127,14 +119,14 @@ def forget(checkpoints: Path) -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _callbacks(training: Training, directory: Path) -> Any:
+def _callbacks(training: Training, directory: Path) -> tuple[Curves, list[Callback]]:
     curves = Curves(training.loop.log_every)
     saved = Checkpoints(directory, training.loop.checkpoint_every)
-    stop = StopInOrder(saved)
-    callbacks: list[Any] = [curves, ProgressBar(training.name, training.steps), saved, stop]
+    callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         callbacks.append(BestWeights(directory, training.monitor, training.patience))
-    return curves, saved, stop, callbacks
+    # In this order: a checkpoint holds the state of those before it, and the last may raise.
+    return curves, [*callbacks, saved, StopInOrder(training.name, saved)]
 
 
 def _resume_from(checkpoints: Path) -> Path | None:
@@ -144,8 +136,19 @@ def _resume_from(checkpoints: Path) -> Path | None:
     return path
 
 
-def _precision_of_machine(training: Training) -> str:
-    if torch.cuda.is_available():
+def _precision(training: Training, machine: TrainerOptions, checkpoints: Path) -> str:
+    """`auto` is decided once a training: a measurement may end otherwise, and a resumed run must not."""
+    if machine.precision != "auto":
+        return machine.precision
+    decided = checkpoints / "precision.txt"
+    if not decided.is_file() or not decided.read_text():
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        decided.write_text(_best_precision(training, machine))
+    return decided.read_text()
+
+
+def _best_precision(training: Training, machine: TrainerOptions) -> str:
+    if machine.accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return fastest_precision(training.model, training.objective, training.source.train_batch(0))
 

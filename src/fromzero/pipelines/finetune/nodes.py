@@ -89,7 +89,8 @@ def _finetune(
     tokenizer = AutoTokenizer.from_pretrained(base_model.path)
     seed_everything(seed, verbose=False)
     network = built.model(base_model.path, task_examples.manifest.facts["labels"], random=random)
-    training = _training(name, network, built, tokenizer, task_examples, finetune, seed)
+    optimizer = finetune.optimizer_from_random if random else finetune.optimizer
+    training = _training(name, network, built, tokenizer, task_examples, finetune, optimizer, seed)
     inputs = {"base_model": base_model.digest, "task_examples": task_examples.digest}
     options = {"task": task, "finetune": finetune.model_dump(mode="json"), "seed": seed, "random": random}
     checkpoints = Path(scratch) / ".checkpoints" / f"finetune-{origin_of('finetune', inputs, options)[:12]}"
@@ -110,6 +111,7 @@ def _training(
     tokenizer: PreTrainedTokenizerBase,
     task_examples: Artifact,
     finetune: FinetuneOptions,
+    optimizer: dict[str, Any],
     seed: int,
 ) -> Training:
     import pyarrow.parquet as pq
@@ -122,10 +124,7 @@ def _training(
 
     table = pq.read_table(task_examples.path / EXAMPLES)
     labels = task_examples.manifest.facts["labels"]
-    parts = {
-        split: task.encode(tokenizer, part(table, split), labels)
-        for split in ("train", "validation")
-    }
+    parts = {split: task.encode(tokenizer, part(table, split), labels) for split in ("train", "validation")}
     loop = finetune.trainer
     source = TaskExamples(
         parts["train"],
@@ -140,7 +139,7 @@ def _training(
         model=network,
         objective=TaskObjective(task),
         source=source,
-        optimizer=instantiate(finetune.optimizer, _partial_=True),
+        optimizer=instantiate(optimizer, _partial_=True),
         schedule=instantiate(finetune.schedule, total_steps=loop.epochs * steps_an_epoch),
         steps=loop.epochs * steps_an_epoch,
         validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),

@@ -21,10 +21,12 @@ class FinetuneOptions(Options):
         monitor: validation metric of which the best weights are kept.
         patience: validations without a better one before training stops.
         optimizer, schedule: `_target_` mappings, as at the top level.
+        optimizer_from_random: the optimizer of the comparison that starts from random weights.
     """
 
     trainer: FinetuneLoop
     optimizer: dict[str, Any]
+    optimizer_from_random: dict[str, Any]
     schedule: dict[str, Any]
     monitor: str = "validation/macro_f1"
     patience: int = Field(default=4, gt=0)

@@ -153,7 +153,9 @@ def _held_out(source: Any, token_shards: Artifact) -> Iterator[tuple[str, Any]]:
             yield split, source.every_batch(Shard.open(token_shards.path, split, facts["vocab_size"]))
 
 
-def _samples(network: PreTrainedModel, tokenizer: Artifact, pretrain: PretrainOptions, seed: int) -> list[str]:
+def _samples(
+    network: PreTrainedModel, tokenizer: Artifact, pretrain: PretrainOptions, seed: int
+) -> list[str]:
     """One continuation of each prompt, drawn at temperature 0.8 from the 50 likeliest tokens."""
     import torch
     from transformers import AutoTokenizer
@@ -163,12 +165,12 @@ def _samples(network: PreTrainedModel, tokenizer: Artifact, pretrain: PretrainOp
     samples = []
     for prompt in pretrain.prompts:
         ids = [text_tokenizer.bos_token_id, *text_tokenizer.encode(prompt, add_special_tokens=False)]
-        output = network.generate(
+        output = network.generate(  # type: ignore[operator]
             torch.tensor([ids]),
             max_length=min(len(ids) + pretrain.sample_tokens, pretrain.context),
             do_sample=True,
             temperature=0.8,
             top_k=50,
         )
-        samples.append(text_tokenizer.decode(output[0], skip_special_tokens=True))
+        samples.append(str(text_tokenizer.decode(output[0], skip_special_tokens=True)))
     return samples

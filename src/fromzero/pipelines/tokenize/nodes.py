@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact, Draft
-from fromzero.corpora.document import read_documents
+from fromzero.corpora.document import Document, read_documents
 from fromzero.errors import UserError
 from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.progress import Advance, track
@@ -54,7 +54,9 @@ def pack_shards(corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions
     with Draft("shards", Path(scratch)) as draft:
         draft.facts |= {
             "vocab_size": vocab_size,
-            **{f"{name}_id": encoder.token_to_id(t) for name, t in [("bos", BOS), ("eos", EOS), ("pad", PAD)]},
+            "bos_id": encoder.token_to_id(BOS),
+            "eos_id": encoder.token_to_id(EOS),
+            "pad_id": encoder.token_to_id(PAD),
         }
         for split in SPLITS:
             repeat = tokenize.repeat if split == "train" else {}
@@ -71,8 +73,8 @@ def _encoded(
 ) -> Iterator[list[int]]:
     from fromzero.tokenization import BOS, EOS
 
-    bos, eos = encoder.token_to_id(BOS), encoder.token_to_id(EOS)
-    batch: list[Any] = []
+    bos, eos = (encoder.get_vocab()[token] for token in (BOS, EOS))
+    batch: list[Document] = []
 
     def flush() -> Iterator[list[int]]:
         encodings = encoder.encode_batch_fast([document.text for document in batch], add_special_tokens=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from fromzero.training.options import Options
 
@@ -15,4 +15,4 @@ class TokenizeOptions(Options):
             once. 0 leaves it out of the train part.
     """
 
-    repeat: dict[str, int] = Field(default_factory=dict)
+    repeat: dict[str, NonNegativeInt] = Field(default_factory=dict)

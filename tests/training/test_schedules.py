@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fromzero.training.schedules import Schedule, cosine, linear
+
+BOTH = st.sampled_from([cosine, linear])
+Make = Callable[..., Schedule]
+
+
+@given(BOTH, st.integers(1, 500), st.floats(0, 1), st.floats(0, 1))
+def test_the_rate_rises_to_its_peak_and_then_falls_to_the_floor(
+    make: Make, steps: int, warmup: float, floor: float
+) -> None:
+    rates = [make(steps, warmup=warmup, floor=floor)(step) for step in range(steps + 1)]
+    assert all(0 < rate <= 1 + 1e-9 for rate in rates[:-1])
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert all(after <= before + 1e-9 for before, after in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    if warmup * steps <= steps - 1:
+        assert rates[-1] == pytest.approx(floor)
+
+
+@pytest.mark.parametrize("make", [cosine, linear])
+def test_the_warmup_is_a_line_from_the_first_step_on(make: Make) -> None:
+    rate = make(100, warmup=0.1)
+    assert [rate(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rate(10) == pytest.approx(1)
+
+
+def test_the_middle_of_the_descent_is_half_way() -> None:
+    assert cosine(100, warmup=0.2, floor=0.1)(60) == pytest.approx(0.55)
+    assert linear(100, warmup=0.2, floor=0.1)(60) == pytest.approx(0.55)
+    assert cosine(100, warmup=0.2, floor=0.0)(40) > linear(100, warmup=0.2, floor=0.0)(40)
+
+
+@pytest.mark.parametrize("make", [cosine, linear])
+def test_without_warmup_the_first_step_has_the_peak_rate(make: Make) -> None:
+    assert make(10, warmup=0.0)(0) == 1
