@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NEXT_COMMANDS = {
     "mlflow ui": "every run with its curves, data and model, in the browser",
-    "dvc repro": "rerun exactly what changed",
+    "dvc repro": "rerun exactly what changed; the first time, everything",
     "kedro run --pipeline finetune model=llama_small": "the same road with a larger model",
 }
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 WHERE_NOT_WHAT = ("trainer", "paths")
 """Sections that say on which machine a stage runs, and not what it makes."""
 
-OUTSIDE = "_outside_"
+OUTSIDE = "contents"
 """Key that a recorded section has beside its options: the digest of the files that it names."""
 
 

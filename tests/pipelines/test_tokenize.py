@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from fromzero.artifacts import Artifact, Draft
 from fromzero.batching.shards import Shard
 from fromzero.corpora.document import Document, write_documents
-from fromzero.errors import UserError
 from fromzero.pipelines.tokenize import create_pipeline
 from fromzero.pipelines.tokenize.nodes import BATCH, pack_shards, train_tokenizer
 from fromzero.pipelines.tokenize.options import TokenizeOptions
@@ -99,9 +98,13 @@ def test_a_kind_is_repeated_or_left_out_in_the_train_part_alone(
     assert list(texts(shards, tokenizer, "test")) == ["zebra zebra zebra zebra"]
 
 
-def test_a_kind_that_the_corpus_does_not_have_is_refused(corpus: Artifact, tokenizer: Artifact) -> None:
-    with pytest.raises(UserError, match=r"repeat names the kind 'docstrings'; the corpus has \['docstring'"):
-        pack(corpus, tokenizer, {"docstrings": 2})
+def test_repeating_a_kind_that_the_corpus_does_not_have_is_warned_about(
+    corpus: Artifact, tokenizer: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack(corpus, tokenizer, {"text": 2, "source": 0})
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "tokenize.repeat.text=2: the corpus has none, only ['docstring', 'prose']"
+    ]
 
 
 def test_a_negative_repetition_is_refused() -> None:

@@ -48,6 +48,19 @@ def test_a_checkpoint_that_was_never_finished_is_not_picked(tmp_path: Path) -> N
     assert latest_checkpoint(tmp_path) is None
 
 
+class Unwritable:
+    def __reduce__(self) -> str:
+        raise RuntimeError("in the middle of writing")
+
+
+def test_a_checkpoint_that_cannot_be_written_again_is_what_it_was(tmp_path: Path) -> None:
+    path = save(tmp_path, 1)
+    with pytest.raises(RuntimeError, match="in the middle of writing"):
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(5000), "last": Unwritable()}, path)
+    assert latest_checkpoint(tmp_path) == path
+    assert AtomicCheckpointIO().load_checkpoint(path)["step"] == 1
+
+
 def test_a_checkpoint_without_its_digest_is_not_trusted(tmp_path: Path) -> None:
     older, newer = save(tmp_path, 1), save(tmp_path, 2)
     digest_path(newer).unlink()

@@ -31,7 +31,8 @@ def model() -> nn.Module:
         },
         vocab_size=259,
     )
-    return random_causal_lm(config).train(False)
+    model: nn.Module = random_causal_lm(config).train(False)
+    return model
 
 
 def batch_of(*documents: list[int]) -> dict[str, Tensor]:

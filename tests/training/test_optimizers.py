@@ -88,9 +88,11 @@ def test_a_joint_optimizer_goes_on_from_its_state(model: nn.Module) -> None:
 def test_a_scheduler_reaches_every_part(model: nn.Module, restored: bool) -> None:
     optimizer = muon(model.named_parameters(), lr=0.1)
     assert isinstance(optimizer, JointOptimizer)
-    LambdaLR(optimizer, lambda step: 0.0)
+    scheduler = LambdaLR(optimizer, lambda step: 1.0 if step == 0 else 0.0)
     if restored:
         optimizer.load_state_dict(optimizer.state_dict())
+    learn(model, optimizer)  # at the peak rate; the next one is 0
+    scheduler.step()
     assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == [0.0] * 3
     before = weights(model)
     learn(model, optimizer)

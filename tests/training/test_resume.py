@@ -151,6 +151,14 @@ def assert_equal(one: Any, other: Any, where: str = "outcome") -> None:
         assert one == other, where
 
 
+@pytest.fixture(autouse=True)
+def signals_mean_what_they_meant_before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 @pytest.fixture(scope="module", params=[1, 2], ids=["accumulate=1", "accumulate=2"])
 def accumulate(request: pytest.FixtureRequest) -> int:
     return int(request.param)
@@ -183,12 +191,10 @@ def test_a_training_does_not_depend_on_what_was_drawn_before(
 def test_stopped_by_a_signal_it_ends_where_it_would_have(
     tmp_path: Path, accumulate: int, uninterrupted: dict[str, Any], steps: list[int]
 ) -> None:
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     for step in steps:
         with pytest.raises(Interrupted, match=r"test stopped by SIGTERM at step \d+ of 12; run the same"):
             train(tmp_path, Drawn(step * accumulate, terminate), accumulate)
         assert latest_checkpoint(tmp_path / "checkpoints") is not None
-    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
     assert_equal(outcome(tmp_path, train(tmp_path, accumulate=accumulate)), uninterrupted)
 
 
@@ -196,10 +202,8 @@ def test_stopped_by_a_signal_it_ends_where_it_would_have(
 def test_broken_off_by_an_error_it_ends_where_it_would_have(
     tmp_path: Path, accumulate: int, uninterrupted: dict[str, Any], step: int
 ) -> None:
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(RuntimeError, match="the disk is on fire"):
         train(tmp_path, Drawn(step * accumulate, fail), accumulate)
-    assert signal.getsignal(signal.SIGINT) == handler, "Ctrl-C would be swallowed from now on"
     assert_equal(outcome(tmp_path, train(tmp_path, accumulate=accumulate)), uninterrupted)
 
 
@@ -213,6 +217,17 @@ def test_killed_it_ends_where_it_would_have(
     latest = latest_checkpoint(tmp_path / "checkpoints")
     assert latest is not None and latest.name == "step-000000006.ckpt"
     assert_equal(outcome(tmp_path, train(tmp_path, accumulate=accumulate)), uninterrupted)
+
+
+def test_a_model_in_evaluation_mode_is_trained_with_its_dropout(
+    tmp_path: Path, accumulate: int, uninterrupted: dict[str, Any]
+) -> None:
+    """As `from_pretrained` gives it."""
+    training = tiny(Drawn(), accumulate)
+    training.model.train(False)
+    facts = fit(training, MACHINE, tmp_path / "checkpoints")
+    assert_equal(facts, uninterrupted["facts"])
+    assert_equal(training.model.state_dict(), uninterrupted["weights"])
 
 
 def test_a_finished_training_is_only_read_again(tmp_path: Path) -> None:

@@ -243,10 +243,10 @@ class StopInOrder(StepCallback):
     def __init__(self, training: str, checkpoints: Checkpoints) -> None:
         self.training, self.checkpoints = training, checkpoints
         self.received: signal.Signals | None = None
-        self._former: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._former = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        for number in self.SIGNALS:  # Lightning brings the former handlers back when it ends, however it ends
+            signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -261,14 +261,3 @@ class StopInOrder(StepCallback):
             f"{self.training} stopped by {self.received.name} at step {trainer.global_step} of "
             f"{trainer.max_steps}; run the same command to go on from there"
         )
-
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former = {}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.corpora.document import Document, read_documents
-from fromzero.errors import UserError
 from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.progress import Advance, track
 
@@ -48,7 +47,7 @@ def pack_shards(corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions
     from fromzero.batching.shards import SPLITS, write_shard
     from fromzero.tokenization import BOS, EOS, PAD, load_tokenizer
 
-    _check_kinds(corpus, tokenize)
+    _warn_of_absent_kinds(corpus, tokenize)
     encoder = load_tokenizer(tokenizer.path)
     vocab_size = encoder.get_vocab_size()
     with Draft("shards", Path(scratch)) as draft:
@@ -91,7 +90,8 @@ def _encoded(
     yield from flush()
 
 
-def _check_kinds(corpus: Artifact, tokenize: TokenizeOptions) -> None:
+def _warn_of_absent_kinds(corpus: Artifact, tokenize: TokenizeOptions) -> None:
     kinds = {row["kind"] for row in corpus.manifest.facts["kept_and_dropped"]}
-    for kind in sorted(set(tokenize.repeat) - kinds):
-        raise UserError(f"tokenize.repeat names the kind {kind!r}; the corpus has {sorted(kinds)}")
+    for kind, times in tokenize.repeat.items():
+        if times > 1 and kind not in kinds:
+            logger.warning("tokenize.repeat.%s=%d: the corpus has none, only %s", kind, times, sorted(kinds))

@@ -11,8 +11,8 @@ class TokenizeOptions(Options):
     """Which documents become tokens.
 
     Attributes:
-        repeat: how often the documents of a kind are packed into the train part; a kind that is not named,
-            once. 0 leaves it out of the train part.
+        repeat: how often the documents of a kind are packed into the train part (0: not at all); a kind
+            that is not named, once. Validation and test parts stay as they are.
     """
 
     repeat: dict[str, NonNegativeInt] = Field(default_factory=dict)
