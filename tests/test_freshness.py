@@ -15,6 +15,7 @@ from kedro.runner import SequentialRunner
 from fromzero.artifacts import Artifact, ArtifactError, Draft
 from fromzero.artifacts.manifest import FILE_NAME
 from fromzero.datasets.artifact import ArtifactDataset
+from fromzero.errors import UserError
 from fromzero.freshness import Plan, plan
 from fromzero.hooks import ManifestHooks
 
@@ -163,6 +164,13 @@ def test_an_artifact_put_in_place_by_somebody_else_is_refused_with_the_command(
     assert line.endswith("put the former back, or run kedro run --pipeline pretrain")
     planned = Road(made, prepare={"split": {"seed": 5}}).run("pretrain")
     assert planned.nodes == ["pretrain", "finetune"], "the command that it named must mend it"
+
+
+def test_a_folder_in_the_way_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=f"{tmp_path / 'tuned'} is in the way .* move it, then run again"):
+        Road(tmp_path).plan("finetune")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"digest": "0", "kind": "corpus", "files": {}}'])

@@ -17,7 +17,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fromzero.artifacts import ArtifactError, Manifest
-from fromzero.artifacts.kept import is_kept, restore
+from fromzero.artifacts.kept import is_kept, replaceable, restore
 from fromzero.artifacts.manifest import origin_of
 from fromzero.datasets.artifact import ArtifactDataset
 from fromzero.identity import recorded_options
@@ -38,6 +38,7 @@ def plan(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], wanted: set[str
     Kept artifacts that fit are brought back on the way.
 
     Raises:
+        UserError: something else lies where an artifact will be published.
         ArtifactError: an artifact is damaged, or was made from one that somebody put another in place of.
     """
     planned = Plan()
@@ -46,6 +47,8 @@ def plan(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], wanted: set[str
         stage = stage_of(node)
         reason = "asked for" if stage in wanted else _reason(node, catalog, made_anew)
         if reason is not None:
+            for _, dataset in _artifacts(node.outputs, catalog):
+                replaceable(dataset.path)  # hours of work must not end at a folder that is in the way
             planned.nodes.append(node.name)
             planned.reasons.setdefault(stage, reason)
             made_anew |= set(node.outputs)

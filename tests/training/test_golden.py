@@ -28,7 +28,7 @@ from fromzero.training.run import Training, fit, score
 from fromzero.training.schedules import cosine
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "loss_curve.json"
-MACHINE = TrainerOptions(accelerator="cpu", precision="32-true", threads=1)
+MACHINE = TrainerOptions(accelerator="cpu", precision="32-true", threads=1, log_every=1)
 RECIPE = (
     "20 steps of 2 x 4 windows of 32 tokens; Llama of 2 layers, width 32, vocabulary 64, seed 1; Muon with "
     "AdamW at 0.01, cosine; fp32 on the CPU, one thread. Documents count upwards from a random id. "
@@ -92,7 +92,7 @@ def training(source: Counting, steps: int, accumulate: int) -> Training:
         schedule=cosine(steps),
         steps=steps,
         validate_every=steps,
-        loop=LoopOptions(batch_size=4, accumulate=accumulate, log_every=1, checkpoint_every=steps),
+        loop=LoopOptions(batch_size=4, accumulate=accumulate),
         seed=1,
     )
 

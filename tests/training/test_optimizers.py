@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from fromzero.errors import UserError
 from fromzero.models.causal_lm import build_config, random_causal_lm
 from fromzero.training.joint_optimizer import JointOptimizer
 from fromzero.training.optimizers import adamw, muon
@@ -105,3 +106,9 @@ def test_a_closure_is_called_once_whatever_the_number_of_parts(model: nn.Module)
     optimizer = muon(model.named_parameters(), lr=0.1)
     assert optimizer.step(lambda: calls.append(1) or 0.5) == 0.5  # type: ignore[func-returns-value]
     assert calls == [1]
+
+
+def test_muon_refuses_a_model_without_numbered_blocks() -> None:
+    flat = nn.Linear(4, 4)
+    with pytest.raises(UserError, match="use optimizer=adamw"):
+        muon(flat.named_parameters(), lr=0.1)

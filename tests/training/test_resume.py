@@ -33,7 +33,7 @@ from fromzero.training.run import Training, fit
 from fromzero.training.schedules import cosine
 
 STEPS = 12
-MACHINE = TrainerOptions(accelerator="cpu", precision="32-true", threads=1)
+MACHINE = TrainerOptions(accelerator="cpu", precision="32-true", threads=1, log_every=4, checkpoint_every=3)
 
 
 class Drawn:
@@ -100,7 +100,7 @@ def tiny(source: BatchSource, accumulate: int = 1, **changed: Any) -> Training:
         "schedule": cosine(STEPS),
         "steps": STEPS,
         "validate_every": 3,
-        "loop": LoopOptions(batch_size=2, accumulate=accumulate, log_every=4, checkpoint_every=3),
+        "loop": LoopOptions(batch_size=2, accumulate=accumulate),
         "seed": 7,
         "monitor": "validation/score",
         "patience": 100,
@@ -248,8 +248,19 @@ def test_the_result_is_the_best_weights_and_patience_ends_it(tmp_path: Path) -> 
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the training loss is (nan|inf) at step \d+: lower "):
+    with pytest.raises(UserError, match=r"test: the loss is (nan|inf) by step \d+; lower "):
         train(tmp_path, optimizer=partial(muon, lr=1e30))
+
+
+def test_the_least_loss_is_the_best(tmp_path: Path) -> None:
+    facts = train(tmp_path, monitor="validation/loss")["facts"]
+    losses = [v for (_, name), v in Points(tmp_path).series().items() if name == "validation/loss"]
+    assert facts["best_validation/loss"] == min(losses) < max(losses)
+
+
+def test_a_metric_that_nobody_measures_cannot_be_monitored(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no metric 'validation/f1' to monitor: there are validation/loss"):
+        train(tmp_path, monitor="validation/f1")
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,6 +75,7 @@ class Draft:
     Attributes:
         path: write here, and only here.
         inputs, options, facts: go to the manifest; see `Manifest`.
+        afterwards: called once the artifact is safe in its place, e.g. to remove what it was made of.
     """
 
     def __init__(self, kind: str, scratch: Path) -> None:
@@ -85,6 +87,7 @@ class Draft:
         self.inputs: dict[str, str] = {}
         self.options: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
+        self.afterwards: Callable[[], None] | None = None
 
     def __enter__(self) -> Draft:
         return self
@@ -108,6 +111,8 @@ class Draft:
         set_aside(path)
         self.path.rename(path)
         path.chmod(0o755)  # mkdtemp made it private
+        if self.afterwards is not None:
+            self.afterwards()
         return Artifact(path, manifest)
 
     def discard(self) -> None:

@@ -17,24 +17,30 @@ def kept_path(path: Path, origin: str) -> Path:
     return path.parent / ".kept" / f"{path.name}-{origin[:12]}"
 
 
-def set_aside(path: Path) -> None:
-    """Moves a finished artifact out of the way; refuses to touch a directory that is none.
+def replaceable(path: Path) -> Manifest | None:
+    """The manifest of the artifact in `path`, None where there is nothing.
 
     Raises:
         UserError: `path` exists, is not empty and has no manifest of ours.
     """
-    if not path.exists():
-        return
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
-        return
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
     try:
-        origin = Manifest.read(path).origin
+        return Manifest.read(path)
     except (OSError, ValueError):
         raise UserError(
             f"{path} is in the way and was not made by fromzero: move it, then run again"
         ) from None
-    target = kept_path(path, origin)
+
+
+def set_aside(path: Path) -> None:
+    """Moves a finished artifact out of the way; refuses, as `replaceable` does, what is none."""
+    former = replaceable(path)
+    if former is None:
+        if path.exists():
+            path.rmdir()
+        return
+    target = kept_path(path, former.origin)
     target.parent.mkdir(exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)
     path.rename(target)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 
 @lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, items: int) -> npt.NDArray[np.int64]:
-    """The order of `items` in one epoch; every index once."""
-    return np.random.default_rng([seed, epoch]).permutation(items)
+def permutation(seed: int, epoch: int, items: int, stream: int = 0) -> npt.NDArray[np.int64]:
+    """The order of `items` in one epoch; every index once. Different streams have nothing in common."""
+    return np.random.default_rng([seed, epoch, stream]).permutation(items)
 
 
 def shuffled(seed: int, items: int, start: int, count: int) -> npt.NDArray[np.int64]:
@@ -45,4 +45,4 @@ def length_grouped_epoch(
     ]
     line = np.concatenate(by_length)
     batches = [line[start : start + batch_size] for start in range(0, len(line), batch_size)]
-    return [batches[index] for index in permutation(seed + 1, epoch, len(batches))]
+    return [batches[index] for index in permutation(seed, epoch, len(batches), stream=1)]

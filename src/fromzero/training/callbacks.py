@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import signal
+import threading
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -66,8 +67,8 @@ class Curves(StepCallback):
         UserError: the loss is no longer finite.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, training: str, every: int) -> None:
+        self.training, self.every = training, every
         self.tokens = 0
         self.loss_sum: Tensor | float = 0.0
         self.batches = 0
@@ -85,12 +86,8 @@ class Curves(StepCallback):
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step % self.every:
             return
+        self.refuse_nonsense(trainer)
         loss = float(self.loss_sum) / self.batches
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the training loss is {loss} at step {trainer.global_step}: lower optimizer.lr "
-                "or trainer.gradient_clip, then run again"
-            )
         now, (then, tokens) = time.monotonic(), self._since
         self._log(
             trainer,
@@ -102,6 +99,14 @@ class Curves(StepCallback):
             },
         )
         self.loss_sum, self.batches, self._since = 0.0, 0, (now, self.tokens)
+
+    def refuse_nonsense(self, trainer: Trainer) -> None:
+        """Asked at each log step and before each checkpoint: at every step it would wait for the device."""
+        if not math.isfinite(float(self.loss_sum)):
+            raise UserError(
+                f"{self.training}: the loss is {float(self.loss_sum)} by step {trainer.global_step}; "
+                "lower its optimizer.lr or trainer.gradient_clip, then run again"
+            )
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         metrics = trainer.callback_metrics
@@ -159,20 +164,22 @@ class ProgressBar(StepCallback):
 
 
 class Checkpoints(StepCallback):
-    """Everything the next step depends on, every `every` steps; the last two are kept.
+    """Everything the next step depends on, every `every` steps and at the end; the last two are kept.
 
     The state of the random generators goes with it: dropout after a resume is that of the run not stopped.
     """
 
-    def __init__(self, directory: Path, every: int) -> None:
-        self.directory, self.every = directory, every
+    def __init__(self, directory: Path, every: int, curves: Curves) -> None:
+        self.directory, self.every, self.curves = directory, every, curves
         self._generators: dict[str, Any] | None = None
 
     def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.global_step % self.every == 0:
+        last = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if last or trainer.global_step % self.every == 0:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
+        self.curves.refuse_nonsense(trainer)
         trainer.save_checkpoint(self.directory / f"step-{trainer.global_step:09d}.ckpt")
         for old in sorted(self.directory.glob("step-*.ckpt"))[:-2]:
             AtomicCheckpointIO().remove_checkpoint(old)
@@ -201,18 +208,30 @@ class Checkpoints(StepCallback):
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better."""
+    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better.
+
+    The least is the best of a loss, the greatest of every other metric.
+
+    Raises:
+        UserError: there is no metric of that name.
+    """
 
     def __init__(self, directory: Path, monitor: str, patience: int) -> None:
         self.path, self.monitor, self.patience = directory / "best.ckpt", monitor, patience
-        self.best, self.step, self.waited = -math.inf, 0, 0
+        self.sign = -1 if monitor.endswith("loss") else 1
+        self.best: float | None = None
+        self.step, self.waited = 0, 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         trainer.should_stop = self.waited >= self.patience  # it had stopped, and is only gone on from
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.monitor not in trainer.callback_metrics:
+            raise UserError(
+                f"no metric {self.monitor!r} to monitor: there are {', '.join(sorted(trainer.callback_metrics))}"
+            )
         value = float(trainer.callback_metrics[self.monitor])
-        if value > self.best:
+        if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.step, self.waited = value, trainer.global_step, 0
             AtomicCheckpointIO().save_checkpoint(module.model.state_dict(), self.path)  # type: ignore
         else:
@@ -245,6 +264,8 @@ class StopInOrder(StepCallback):
         self.received: signal.Signals | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python sets handlers nowhere else
         for number in self.SIGNALS:  # Lightning brings the former handlers back when it ends, however it ends
             signal.signal(number, self._note)
 

@@ -6,8 +6,11 @@ torch is imported inside, so that the configuration can be checked against these
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from fromzero.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,19 +52,25 @@ def muon(
 ) -> Optimizer:
     """Muon (Jordan 2024) for the matrices inside the blocks, AdamW for embeddings, heads and norms.
 
-    Updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable"), so one `lr` suits both.
+    Inside a block is what has a number in its name (`model.layers.0.…`, `transformer.h.0.…`). Updates are
+    scaled to the size of AdamW's (Liu et al. 2025, "Muon is scalable"), so one `lr` suits both.
+
+    Raises:
+        UserError: there is no such matrix.
     """
     import torch
 
     from fromzero.training.joint_optimizer import JointOptimizer
 
     named = list(parameters)
-    hidden = [parameter for name, parameter in named if parameter.ndim == 2 and ".layers." in name]
+    hidden = [parameter for name, parameter in named if parameter.ndim == 2 and re.search(r"\.\d+\.", name)]
+    if not hidden:
+        raise UserError(
+            "optimizer=muon finds no matrices in numbered blocks of this model: use optimizer=adamw"
+        )
     chosen = {id(parameter) for parameter in hidden}
     rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
     others = adamw(rest, lr, betas, weight_decay=weight_decay)
-    if not hidden:
-        return others
     matrices = torch.optim.Muon(
         hidden, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )

@@ -14,11 +14,16 @@ class Options(BaseModel):
 
 
 class TrainerOptions(Options):
-    """Where a training runs; never what comes out of it (so it is no part of an artifact's identity)."""
+    """Where a training runs and how it is watched; never what comes out of it.
+
+    So it is no part of an artifact's identity: another machine, or another interval, makes nothing stale.
+    """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
+    log_every: int = Field(default=10, gt=0, description="steps")
+    checkpoint_every: int = Field(default=100, gt=0, description="steps")
 
 
 class LoopOptions(Options):
@@ -27,5 +32,3 @@ class LoopOptions(Options):
     batch_size: int = Field(gt=0, description="items of one forward pass")
     accumulate: int = Field(default=1, gt=0, description="forward passes of one optimizer step")
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
-    log_every: int = Field(default=10, gt=0)
-    checkpoint_every: int = Field(default=200, gt=0)

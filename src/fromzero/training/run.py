@@ -68,7 +68,7 @@ def fit(
     training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
     precision = _precision(training, machine, checkpoints)
     seed_everything(training.seed, verbose=False)
-    curves, callbacks = _callbacks(training, checkpoints)
+    curves, callbacks = _callbacks(training, machine, checkpoints)
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=1,
@@ -102,10 +102,10 @@ def fit(
 def score(
     model: nn.Module, objective: Objective, batches: Iterable[Batch], precision: str = "32-true"
 ) -> dict[str, float]:
-    """The objective's metrics over `batches`, without training."""
-    model.eval()
+    """The objective's metrics over `batches`, without training; on an accelerator where there is one."""
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model.eval().to(device)
     bf16 = precision == "bf16-mixed"
-    device = next(model.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         outcomes = [
             objective.outcome(model, {name: tensor.to(device) for name, tensor in batch.items()})
@@ -119,9 +119,9 @@ def forget(checkpoints: Path) -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _callbacks(training: Training, directory: Path) -> tuple[Curves, list[Callback]]:
-    curves = Curves(training.loop.log_every)
-    saved = Checkpoints(directory, training.loop.checkpoint_every)
+def _callbacks(training: Training, machine: TrainerOptions, directory: Path) -> tuple[Curves, list[Callback]]:
+    curves = Curves(training.name, machine.log_every)
+    saved = Checkpoints(directory, machine.checkpoint_every, curves)
     callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         callbacks.append(BestWeights(directory, training.monitor, training.patience))

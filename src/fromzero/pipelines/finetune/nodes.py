@@ -100,7 +100,7 @@ def _finetune(
         network.save_pretrained(draft.path)
         tokenizer.model_max_length = built.max_tokens  # who serves the model cuts where training did
         tokenizer.save_pretrained(draft.path)
-        forget(checkpoints)
+        draft.afterwards = partial(forget, checkpoints)
         return draft
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,18 +77,21 @@ def pretrain_base_model(
             "samples": _samples(network, tokenizer, pretrain, seed),
         }
         for split in {"validation", "test"} & draft.facts.keys():
-            logger.info("%s: %.3f nats a token, %.3f bits a byte", split, *draft.facts[split].values())
+            scores = draft.facts[split]
+            logger.info(
+                "%s: %.3f nats a token, %.3f bits a byte", split, scores["loss"], scores["bits_per_byte"]
+            )
         for sample in draft.facts["samples"]:
             logger.info("sample: %r", sample)
         network.save_pretrained(draft.path)
         save_tokenizer(load_tokenizer(tokenizer.path), draft.path, pretrain.context)
-        forget(checkpoints)
+        draft.afterwards = partial(forget, checkpoints)
         return draft
 
 
 def _check_fit(tokenizer: Artifact, token_shards: Artifact) -> None:
-    made_with = token_shards.manifest.inputs.get("tokenizer")
-    if made_with is not None and made_with != tokenizer.digest:
+    made_with = token_shards.manifest.inputs.get("tokenizer", "none on record")
+    if made_with != tokenizer.digest:
         raise ArtifactError(
             f"{token_shards.path} was made with tokenizer {made_with[:12]}, but {tokenizer.path} is "
             f"{tokenizer.digest[:12]}: run kedro run --pipeline tokenize"
@@ -166,7 +170,7 @@ def _samples(
     for prompt in pretrain.prompts:
         ids = [text_tokenizer.bos_token_id, *text_tokenizer.encode(prompt, add_special_tokens=False)]
         output = network.generate(  # type: ignore[operator]
-            torch.tensor([ids]),
+            torch.tensor([ids], device=network.device),
             max_length=min(len(ids) + pretrain.sample_tokens, pretrain.context),
             do_sample=True,
             temperature=0.8,
