@@ -227,9 +227,8 @@ class BestWeights(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if self.monitor not in trainer.callback_metrics:
-            raise UserError(
-                f"no metric {self.monitor!r} to monitor: there are {', '.join(sorted(trainer.callback_metrics))}"
-            )
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise UserError(f"no metric {self.monitor!r} to monitor: there are {known}")
         value = float(trainer.callback_metrics[self.monitor])
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.step, self.waited = value, trainer.global_step, 0

@@ -65,9 +65,7 @@ def muon(
     named = list(parameters)
     hidden = [parameter for name, parameter in named if parameter.ndim == 2 and re.search(r"\.\d+\.", name)]
     if not hidden:
-        raise UserError(
-            "optimizer=muon finds no matrices in numbered blocks of this model: use optimizer=adamw"
-        )
+        raise UserError("optimizer=muon: this model has no matrices in numbered blocks; use optimizer=adamw")
     chosen = {id(parameter) for parameter in hidden}
     rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
     others = adamw(rest, lr, betas, weight_decay=weight_decay)
