@@ -58,7 +58,7 @@ def test_every_option_serves_finetuning_too(group: str) -> None:
         config = compose(CONF, [f"{group}@finetune.{group}={file.stem}"], env="base")
         option = compose(CONF, [f"{group}={file.stem}"], env="base")[group]
         if group == "optimizer":
-            option["lr"] = 3e-4  # parameters.yaml sets the rate of fine-tuning, whatever the optimizer
+            option["lr"] = 6e-4  # parameters.yaml sets the rate of fine-tuning, whatever the optimizer
         assert config["finetune"][group] == option
 
 

@@ -259,7 +259,7 @@ def test_the_least_loss_is_the_best(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_nobody_measures_cannot_be_monitored(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no metric 'validation/f1' to monitor: there are .*validation/loss"):
+    with pytest.raises(UserError, match=r"no metric 'validation/f1' to monitor: there are .*validation/loss"):
         train(tmp_path, monitor="validation/f1")
 
 
