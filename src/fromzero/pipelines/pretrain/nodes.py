@@ -76,17 +76,20 @@ def pretrain_base_model(
             },
             "samples": _samples(network, tokenizer, pretrain, seed),
         }
-        for split in {"validation", "test"} & draft.facts.keys():
-            scores = draft.facts[split]
-            logger.info(
-                "%s: %.3f nats a token, %.3f bits a byte", split, scores["loss"], scores["bits_per_byte"]
-            )
+        for split in ("validation", "test"):
+            _say(split, draft.facts.get(split))
         for sample in draft.facts["samples"]:
             logger.info("sample: %r", sample)
         network.save_pretrained(draft.path)
         save_tokenizer(load_tokenizer(tokenizer.path), draft.path, pretrain.context)
         draft.afterwards = partial(forget, checkpoints)
         return draft
+
+
+def _say(split: str, scores: dict[str, float] | None) -> None:
+    if scores is not None:
+        line = "%s: %.3f nats a token, %.3f bits a byte"
+        logger.info(line, split, scores["loss"], scores["bits_per_byte"])
 
 
 def _check_fit(tokenizer: Artifact, token_shards: Artifact) -> None:
