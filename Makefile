@@ -23,7 +23,7 @@ finetune: $(VENV)/installed
 	$(BIN)/kedro run --pipeline finetune
 
 test: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/installed-for-tests
 	$(BIN)/ruff format --check .
