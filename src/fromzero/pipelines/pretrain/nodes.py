@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact, ArtifactError, Draft
@@ -79,7 +80,7 @@ def pretrain_base_model(
         for split in ("validation", "test"):
             _say(split, draft.facts.get(split))
         for sample in draft.facts["samples"]:
-            logger.info("sample: %r", sample)
+            logger.info("it writes:\n%s", indent(sample, "    "))
         network.save_pretrained(draft.path)
         save_tokenizer(load_tokenizer(tokenizer.path), draft.path, pretrain.context)
         draft.afterwards = partial(forget, checkpoints)
