@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from fromzero.config_loader import compose
 from fromzero.datasets.artifact import ArtifactDataset
 from fromzero.errors import Interrupted, UserError
 from fromzero.freshness import Plan
+from fromzero.lock import locked
 from fromzero.pipeline_registry import DEFAULT, STAGES, register_pipelines, wanted_stages
 
 ROOT = Path(__file__).parents[1]
@@ -186,3 +188,21 @@ def test_a_plan_tells_its_reasons_and_an_empty_one_that_there_is_nothing_to_do(
     assert capsys.readouterr().out == "tokenize: no tokenizer yet [sic]\n"
     plan_words(Plan())
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_two_runs_in_one_project_do_not_meet(project: Path) -> None:
+    with locked(project / "data" / ".lock"):
+        refused = kedro(project, "run", "--pipeline", "prepare", "recipe=tiny")
+    assert refused.returncode == 1
+    assert f"another run works in this project (process {os.getpid()}): wait" in refused.stderr
+
+
+def test_a_full_disk_is_told_as_one_whoever_says_it() -> None:
+    inner = RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert message(inner).startswith("no space left on the disk of the project: free some")
+
+
+def test_a_rename_without_permission_names_its_target() -> None:
+    assert message(PermissionError(errno.EACCES, "denied", "draft", None, "models")).startswith(
+        "no permission for models"
+    )

@@ -243,3 +243,9 @@ def test_the_nearest_word_is_one_of_the_candidates_and_the_word_itself_if_it_is_
 ) -> None:
     assert nearest(word, candidates) in {*candidates, None}
     assert nearest(word, [*candidates, word]) == word
+
+
+@pytest.mark.parametrize("value", ["[中文]", "[../文本/中文 目录,b]", "['中文']"])
+def test_text_that_is_not_ascii_needs_no_quotes(value: str) -> None:
+    paths = compose(CONF, ["data=files", f"data.paths={value}"], env="base")["data"]["paths"]
+    assert paths == [part.strip("'") for part in value.strip("[]").split(",")]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from fromzero.cli_errors import one_line_errors
 from fromzero.config_loader import OVERRIDES
 from fromzero.config_loader import compose as compose_config
 from fromzero.errors import UserError
+from fromzero.lock import locked
 from fromzero.session import PlannedSession
 from fromzero.suggestions import hint
 
@@ -61,6 +63,8 @@ def run(
     names = [pipeline] if pipeline else list(dict.fromkeys(pipelines))
     _set_log_level(verbose)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our models load in no time
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "160")  # rich would fold the lines of a log at 80
     with one_line_errors(verbose=verbose):
         _run(names, overrides, options)
 
@@ -74,7 +78,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
     session = PlannedSession.create(
         env=options["env"], conf_source=options["conf_source"], runtime_params=parameters
     )
-    with session:
+    with session, locked(Path(session.load_context().params["paths"]["scratch"]) / ".lock"):
         catalog = session.load_context().catalog
         pipeline = _combined(names or [DEFAULT])
         selection = {name: options[name] for name in SELECTION}

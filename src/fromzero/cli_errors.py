@@ -46,13 +46,17 @@ def message(error: BaseException) -> str:
         return str(told)
     for inner in _chain(error):
         if isinstance(inner, OSError) and inner.errno in _OS_ERRORS:
-            return _OS_ERRORS[inner.errno].format(path=inner.filename or "the disk")
+            # of a rename the target is the second name, and the likelier culprit
+            path = inner.filename2 or inner.filename or "the project"
+            return _OS_ERRORS[inner.errno].format(path=path)
+        if "No space left on device" in str(inner):  # as safetensors and tokenizers say it
+            return _OS_ERRORS[errno.ENOSPC].format(path="the project")
     reason = " ".join(str(error).split())
     return f"{type(error).__name__}: {reason} (run again with --verbose for the traceback)"
 
 
 _OS_ERRORS = {
-    errno.ENOSPC: "no space left on the device of {path}: free some, then run the same command again",
+    errno.ENOSPC: "no space left on the disk of {path}: free some, then run the same command again",
     errno.EDQUOT: "the disk quota is used up at {path}: free some, then run the same command again",
     errno.EACCES: "no permission for {path}: change its owner or mode, or work in a copy of the project",
     errno.EPERM: "no permission for {path}: change its owner or mode, or work in a copy of the project",

@@ -63,8 +63,11 @@ def _no_option(error: MissingConfigException) -> str:
 
 
 def _grammar(error: OverrideParseException) -> str:
-    reason = next(line for line in reversed(error.message.splitlines()) if not line.startswith("See https"))
-    return f"cannot read the override '{error.override}' ({reason}): write key=value, a list as key=[1,2]"
+    reason = next((line for line in error.message.splitlines() if line.strip(" ^")), "")
+    return (
+        f"cannot read the override '{error.override}' ({reason}): write key=value, a list as key=[1,2], "
+        "unusual characters in quotes, as \"key='…'\""
+    )
 
 
 def _key(error: Exception) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,3 +176,33 @@ def test_importing_the_package_turns_telemetry_off_and_imports_no_mlflow() -> No
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW")}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_a_copied_project_writes_beside_its_own_store(run: PipelineRun, tmp_path: Path) -> None:
+    run.end("FINISHED")
+    origin = Path(run.uri.removeprefix("sqlite:///")).parent
+    shutil.copy(origin / "mlflow.db", tmp_path / "mlflow.db")
+    copy = PipelineRun(tmp_path, "finetune", CONFIG)
+    copy.end("FINISHED")
+    places = {found.info.artifact_uri for found in copy._client.search_runs([copy._experiment])}
+    assert places and all(place.startswith((tmp_path / "mlruns").as_uri()) for place in places)
+
+
+def test_a_store_that_was_interrupted_in_the_making_is_made_anew(tmp_path: Path) -> None:
+    """A process killed in MLflow's migrations leaves no half of a schema where the store belongs."""
+    script = (
+        "import sys, pathlib; from fromzero.tracking.runs import PipelineRun; "
+        "PipelineRun(pathlib.Path(sys.argv[1]), 'x', {})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    while not list(tmp_path.glob(".mlflow.db-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    PipelineRun(tmp_path, "finetune", CONFIG).end("FINISHED")
+    assert [path.name for path in tmp_path.glob(".mlflow.db-*")] == []

@@ -27,10 +27,12 @@ def replaceable(path: Path) -> Manifest | None:
         return None
     try:
         return Manifest.read(path)
-    except (OSError, ValueError):
+    except OSError:
         raise UserError(
             f"{path} is in the way and was not made by fromzero: move it, then run again"
         ) from None
+    except ValueError as error:
+        raise UserError(f"{error}: delete {path}, and the next run makes it anew") from None
 
 
 def set_aside(path: Path) -> None:

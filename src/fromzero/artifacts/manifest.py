@@ -55,12 +55,13 @@ class Manifest:
     @classmethod
     def read(cls, directory: Path) -> Manifest:
         """Raises `OSError` where there is none, `ValueError` where it is not one of ours."""
-        fields = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+        text = (directory / FILE_NAME).read_bytes()
         try:
+            fields = json.loads(text)
             recorded = fields.pop("digest")
             manifest = cls(**fields)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"{directory / FILE_NAME} is not a manifest") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{directory / FILE_NAME} is damaged") from error
         if manifest.digest != recorded:
             raise ValueError(f"{directory / FILE_NAME} was edited: its digest does not match its files")
         return manifest

@@ -28,10 +28,10 @@ def write_shard(stem: Path, documents: Iterable[list[int]], vocab_size: int) -> 
     ends, total = [], 0
     with stem.with_suffix(".bin").open("wb") as file:
         for ids in documents:
-            np.asarray(ids, dtype=token_dtype(vocab_size)).tofile(file)
+            file.write(np.asarray(ids, dtype=token_dtype(vocab_size)).tobytes())  # tofile hides a full disk
             total += len(ids)
             ends.append(total)
-    np.asarray(ends, dtype="<i8").tofile(stem.with_suffix(".idx"))
+    stem.with_suffix(".idx").write_bytes(np.asarray(ends, dtype="<i8").tobytes())
     return {"tokens": total, "documents": len(ends)}
 
 

@@ -41,6 +41,7 @@ def table_examples(files: Mapping[str, Path], text_column: str, label_column: st
 
 
 def _rows(file: Path, split: str, text_column: str, label_column: str) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that csv allows
     reader = csv.reader(
         io.StringIO(_text(file), newline=""), strict=True, delimiter="\t" if file.suffix == ".tsv" else ","
     )

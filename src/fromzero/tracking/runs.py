@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -70,9 +69,6 @@ class PipelineRun:
         Raises:
             UserError: the store cannot be used; nothing has been done yet.
         """
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
         self.uri = tracking_uri(project)
         self._stages: dict[str, str] = {}
         self._inputs: set[tuple[str, str]] = set()
@@ -82,7 +78,7 @@ class PipelineRun:
             close_dead_runs(self._client, self._experiment)
             self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
             self._log_config(config)
-        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except Exception as error:  # whatever a store or its migrations raise, the user must mend the store
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
                 f"MLflow cannot use {self.uri} ({reason}): mend or move it, or set MLFLOW_TRACKING_URI"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "fromzero"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag that chooses the view which MLflow's pages open with: curves rather than traces of chats."""
 PROCESS_TAG = "fromzero.process"
 
 
@@ -31,25 +33,59 @@ def _embedded(project: Path) -> str:
 
 def open_store(project: Path, uri: str) -> tuple[MlflowClient, str]:
     """The client and the id of the experiment; both are made where they are missing."""
-    if uri.startswith("sqlite:///"):
-        _try_to_write(uri.removeprefix("sqlite:///").partition("?")[0])
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if uri == _embedded(project):
+        file = project.resolve() / "mlflow.db"
+        location = (project.resolve() / "mlruns").as_uri()
+        if not file.exists():
+            _make_whole(file, location)
+        _try_to_write(file)
+        _follow_the_project(file, location)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is not None:
         return client, experiment.experiment_id
-    # of its own accord MLflow would write below the folder that the command was typed in
-    location = (project.resolve() / "mlruns").as_uri() if uri == _embedded(project) else None
-    # the kind chooses the view that its pages open with: curves rather than traces of chats
-    kind = {"mlflow.experimentKind": "custom_model_development"}
-    return client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=kind)
+    return client, client.create_experiment(EXPERIMENT, tags=KIND)
 
 
-def _try_to_write(file: str) -> None:
-    """Raises `sqlite3.Error` at once, where MLflow would try again for 100 s."""
+def _make_whole(file: Path, location: str) -> None:
+    """Makes the store beside and renames it: half of a schema, left by Ctrl-C, could never be opened again.
+
+    Artifacts go to `location`; of its own accord MLflow would write below the folder of the command.
+    """
+    from mlflow import MlflowClient
+
+    for leftover in file.parent.glob(".mlflow.db-*"):
+        leftover.unlink()
+    draft = file.with_name(f".mlflow.db-{os.getpid()}")
+    MlflowClient(f"sqlite:///{draft}").create_experiment(EXPERIMENT, artifact_location=location, tags=KIND)
+    draft.rename(file)
+
+
+def _follow_the_project(file: Path, location: str) -> None:
+    """In a copied or moved project, artifacts are beside the store, not where they once were."""
+    with closing(sqlite3.connect(file)) as connection, connection:
+        named = "SELECT artifact_location FROM experiments WHERE name = ?"
+        former = connection.execute(named, (EXPERIMENT,)).fetchone()
+        if former is None or former[0] == location:
+            return
+        places = {
+            "experiments": "artifact_location",
+            "runs": "artifact_uri",
+            "logged_models": "artifact_location",
+        }
+        for table, column in places.items():
+            rename = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE instr({column}, ?) = 1"
+            connection.execute(rename, (location, len(former[0]) + 1, former[0]))
+
+
+def _try_to_write(file: Path) -> None:
+    """Raises `OSError` or `sqlite3.Error` at once, where MLflow would try again for 100 s."""
+    if not os.access(file, os.W_OK):
+        raise PermissionError("not writable")
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
