@@ -128,12 +128,14 @@ def test_stopped_and_gone_on_from_two_ranks_end_where_they_would_have(
     assert all(torch.equal(weight, pair["weights"][name]) for name, weight in ended["weights"].items())
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("before", "after", "event"), [(1, 2, "terminate rank"), (2, 1, "interrupt launcher")]
+)
 def test_another_number_of_ranks_goes_on_with_the_same_batches(
-    tmp_path: Path, alone: dict[str, Any], before: int, after: int
+    tmp_path: Path, alone: dict[str, Any], before: int, after: int, event: str
 ) -> None:
-    with pytest.raises(Interrupted):
-        launch(job(tmp_path, before, when=18, event="terminate rank"))
+    with pytest.raises(Interrupted, match=r"stopped by SIG(TERM|INT) at step"):
+        launch(job(tmp_path, before, when=18, event=event))
     assert_close(outcome(tmp_path, launch(job(tmp_path, after))), alone)
 
 
