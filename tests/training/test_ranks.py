@@ -132,10 +132,16 @@ def test_stopped_and_gone_on_from_two_ranks_end_where_they_would_have(
     ("before", "after", "event"), [(1, 2, "terminate rank"), (2, 1, "interrupt launcher")]
 )
 def test_another_number_of_ranks_goes_on_with_the_same_batches(
-    tmp_path: Path, alone: dict[str, Any], before: int, after: int, event: str
+    tmp_path: Path,
+    alone: dict[str, Any],
+    before: int,
+    after: int,
+    event: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(Interrupted, match=r"stopped by SIG(TERM|INT) at step"):
         launch(job(tmp_path, before, when=18, event=event))
+    assert "torch/distributed" not in capfd.readouterr().err, "the agent's own story"
     assert_close(outcome(tmp_path, launch(job(tmp_path, after))), alone)
 
 
@@ -148,6 +154,7 @@ def test_a_rank_that_fails_ends_all_with_its_own_traceback(
     assert note.count("Traceback") == 1 and "in train_batch" in note
     printed = capfd.readouterr()
     assert "Traceback" not in printed.out + printed.err
+    assert "torch/distributed" not in printed.err, "the agent's own story"
 
 
 def test_what_is_meant_for_the_user_stays_so(tmp_path: Path) -> None:

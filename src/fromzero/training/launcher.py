@@ -149,9 +149,15 @@ def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
 
 
 def _killed(error: ChildFailedError) -> str | None:
-    """Python ends a rank that fails with an exit code above 0; below it, a signal did."""
+    """The rank that a signal from elsewhere ended, if any: Python ends one that fails with a code above 0.
+
+    The agent records the ranks in the order in which it finds them ended, and after them those that it then
+    ends itself: by SIGTERM at once, by SIGKILL half a minute later.
+    """
+    first = next(iter(error.failures.values()))
     for rank, failure in error.failures.items():
-        if failure.exitcode < 0:
+        at_once = failure.timestamp - first.timestamp < 15
+        if failure.exitcode < 0 and (failure is first or (at_once and failure.exitcode != -signal.SIGTERM)):
             name = signal.Signals(-failure.exitcode).name
             return (
                 f"rank {rank} was killed by {name} (by the system, where memory ran out): "
@@ -169,16 +175,22 @@ def _as_it_was() -> Iterator[None]:
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in STOPPING}
     environment = dict(os.environ)
-    elastic = logging.getLogger("torch.distributed.elastic")
-    level = elastic.level
-    elastic.setLevel(logging.CRITICAL)  # it tells of each end at length; ours is one line
+    levels = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict if _wordy(name)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     try:
         yield
     finally:
-        elastic.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         os.environ.clear()
         os.environ.update(environment)
         if main:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _wordy(name: str) -> bool:
+    """Each module of the elastic agent has a logger with a level of its own, and tells at length."""
+    return name.startswith("torch.distributed.elastic")
