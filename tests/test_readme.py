@@ -16,7 +16,7 @@ from fromzero.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
-GUIDES = [ENGLISH, CHINESE, "CONTRIBUTING.md", "docs/guide.md", "conf/README.md"]
+GUIDES = [ENGLISH, CHINESE, "CONTRIBUTING.md", "docs/guide.md", "docs/scaling.md", "conf/README.md"]
 RUN = "kedro run --pipeline finetune "
 
 FILES = {"py", "yaml", "yml", "md"}

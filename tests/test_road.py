@@ -197,6 +197,49 @@ def test_after_ctrl_c_the_same_command_goes_on_from_the_checkpoint(
     assert not list(project.glob("data/.checkpoints/*"))
 
 
+def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
+    from mlflow import MlflowClient
+
+    halves = ["pretrain.trainer.batch_size=4", "pretrain.trainer.accumulate=2"]
+    arguments = ["run", "--pipeline", "pretrain", "recipe=tiny", "trainer=ddp", "trainer.accelerator=cpu"]
+    former = {run.info.run_id for run in runs(project)}
+    alone = kedro(project, *arguments, *halves)
+    assert alone.returncode == 0, alone.stderr
+    one = Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts
+    done = kedro(project, *arguments, *halves, "trainer.devices=2")
+    assert done.returncode == 0, done.stderr
+    both = Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts
+    assert both["tokens"] == one["tokens"] == 20 * 8 * 64
+    assert both["test"] == pytest.approx(one["test"], rel=1e-3)
+    made = [run for run in runs(project) if run.info.run_id not in former]
+    assert [run.info.status for run in made] == ["FINISHED"] * 4
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    for run in made:
+        if "stage" in run.data.tags:
+            points = client.get_metric_history(run.info.run_id, "train/loss")
+            assert [point.step for point in points] == [5, 10, 15, 20]
+    assert not list(project.glob("data/.checkpoints/*"))
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments", "reason"),
+    [
+        ({"RANK": "1"}, (), "RANK=1 is set"),
+        ({}, ("trainer.devices=2",), "pretrain.trainer.batch_size=4 pretrain.trainer.accumulate=2 keeps the"),
+    ],
+    ids=["by torchrun", "a step that cannot be shared"],
+)
+def test_ranks_that_cannot_work_are_refused_before_any_work(
+    project: Path, named: dict[str, str], arguments: tuple[str, ...], reason: str
+) -> None:
+    command = [sys.executable, "-m", "kedro", "run", "--pipeline", "pretrain", "recipe=tiny", *arguments]
+    environment = {**ENVIRONMENT, **named}
+    refused = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert reason in refused.stderr and "Traceback" not in refused.stdout + refused.stderr
+    assert "Running node" not in refused.stdout
+
+
 def test_compose_prints_what_a_run_uses(finished: tuple[Path, str]) -> None:
     printed = yaml.safe_load(kedro(finished[0], "compose", "recipe=tiny").stdout)
     used = Artifact.open(finished[0] / ARTIFACTS["base_model"]).manifest.options

@@ -73,7 +73,9 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
     from fromzero import freshness
     from fromzero.closing_words import closing_words, plan_words
     from fromzero.pipeline_registry import DEFAULT, wanted_stages
+    from fromzero.training.launcher import refuse_ranks
 
+    refuse_ranks()
     parameters = {**options["params"], OVERRIDES: list(overrides)}
     session = PlannedSession.create(
         env=options["env"], conf_source=options["conf_source"], runtime_params=parameters

@@ -23,10 +23,12 @@ from kedro.pipeline.node import Node
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.datasets.artifact import ArtifactDataset
-from fromzero.errors import Interrupted
+from fromzero.errors import Interrupted, UserError
 from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
+from fromzero.training.launcher import with_devices
+from fromzero.training.options import LoopOptions, uneven_share
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,23 @@ class SeedHooks:
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
         random.seed(seed)
         np.random.seed(seed)
+
+
+class DevicesHooks:
+    """Refuses, before any work, devices that are not there or cannot share the steps of a stage that runs."""
+
+    @hook_impl(tryfirst=True)  # before a run is opened
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
+        stages = sorted({stage_of(node) for node in pipeline.nodes if "params:trainer" in node.inputs})
+        if not stages:
+            return
+        devices = with_devices(catalog.load("params:trainer")).devices
+        assert isinstance(devices, int)
+        for stage in stages:
+            loop: LoopOptions = catalog.load(f"params:{stage}").trainer
+            problem = uneven_share(stage, loop.batch_size, loop.accumulate, devices)
+            if problem is not None:
+                raise UserError(problem)
 
 
 class ManifestHooks:

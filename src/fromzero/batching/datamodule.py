@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -27,7 +28,7 @@ class TrainingData(LightningDataModule):
     """Serves a `BatchSource`; its state is the number of micro-batches that the run has consumed.
 
     Rank r of w reads micro-batches r, r + w, r + 2w, … so that the union over ranks and accumulation steps
-    depends on the global batch alone.
+    depends on the global batch alone. The validation part is dealt out in the same way.
     """
 
     def __init__(self, source: BatchSource) -> None:
@@ -41,7 +42,8 @@ class TrainingData(LightningDataModule):
         return _loader(series)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return _loader(_Validation(self.source))
+        assert self.trainer is not None
+        return _loader(_Validation(self.source, self.trainer.global_rank, self.trainer.world_size))
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
@@ -71,8 +73,8 @@ class _Series(IterableDataset[Batch]):
 
 
 class _Validation(IterableDataset[Batch]):
-    def __init__(self, source: BatchSource) -> None:
-        self.source = source
+    def __init__(self, source: BatchSource, start: int, stride: int) -> None:
+        self.source, self.start, self.stride = source, start, stride
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.source.validation_batches()
+        return islice(self.source.validation_batches(), self.start, None, self.stride)

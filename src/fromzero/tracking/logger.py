@@ -98,7 +98,16 @@ class MetricLogger(Logger):
         self._write()
 
 
-def stage_logger(prefix: str = "") -> MetricLogger | None:
-    """A logger into the run of the stage whose node runs now; None where nothing is tracked."""
+def stage_logger(prefix: str = "") -> tuple[str, dict[str, Any]] | None:
+    """The name and the arguments of a logger into the run of the stage whose node runs now.
+
+    They can be sent to the process that trains; None where nothing is tracked.
+    """
     run = current_stage_run()
-    return None if run is None else MetricLogger(run, prefix)
+    if run is None:
+        return None
+    return f"{__name__}:metric_logger", {"uri": run.uri, "run_id": run.run_id, "prefix": prefix}
+
+
+def metric_logger(uri: str, run_id: str, prefix: str) -> MetricLogger:
+    return MetricLogger(StageRun(uri, run_id), prefix)

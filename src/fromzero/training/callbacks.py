@@ -20,6 +20,7 @@ from torch import Tensor
 from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
 from fromzero.training.checkpoints import AtomicCheckpointIO
+from fromzero.training.ranks import gathered
 
 
 class StepCallback(Callback):
@@ -61,7 +62,7 @@ class Curves(StepCallback):
     """Logs the mean training loss, learning rate, gradient norm and speed every `every` steps.
 
     Not by `self.log` in the step: that alone costs more than the rest of Lightning's loop. Every point names
-    the tokens seen so far beside the step.
+    the tokens seen so far beside the step. Each rank counts for itself; what is logged is of all.
 
     Raises:
         UserError: the loss is no longer finite.
@@ -69,13 +70,13 @@ class Curves(StepCallback):
 
     def __init__(self, training: str, every: int) -> None:
         self.training, self.every = training, every
-        self.tokens = 0
+        self.tokens = self.tokens_of_all = 0
         self.loss_sum: Tensor | float = 0.0
         self.batches = 0
         self._since = (time.monotonic(), 0)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._since = (time.monotonic(), self.tokens)
+        self._since = (time.monotonic(), self.tokens_of_all)
 
     def on_batch(self, loss: Tensor, batch: Any) -> None:
         self.loss_sum += loss
@@ -86,8 +87,8 @@ class Curves(StepCallback):
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.global_step % self.every:
             return
-        self.refuse_nonsense(trainer)
-        loss = float(self.loss_sum) / self.batches
+        loss = self.refuse_nonsense(trainer) / sum(gathered(self.batches))
+        self.tokens_of_all = sum(gathered(self.tokens))
         now, (then, tokens) = time.monotonic(), self._since
         self._log(
             trainer,
@@ -95,34 +96,48 @@ class Curves(StepCallback):
                 "train/loss": loss,
                 "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "train/gradient_norm": float(module.gradient_norm),  # type: ignore[arg-type]
-                "train/tokens_per_second": (self.tokens - tokens) / (now - then),
+                "train/tokens_per_second": (self.tokens_of_all - tokens) / (now - then),
             },
         )
-        self.loss_sum, self.batches, self._since = 0.0, 0, (now, self.tokens)
+        self.loss_sum, self.batches, self._since = 0.0, 0, (now, self.tokens_of_all)
 
-    def refuse_nonsense(self, trainer: Trainer) -> None:
-        """Asked at each log step and before each checkpoint: at every step it would wait for the device."""
-        if not math.isfinite(float(self.loss_sum)):
+    def refuse_nonsense(self, trainer: Trainer) -> float:
+        """Asked at each log step and before each checkpoint: at every step it would wait for the device.
+
+        Returns the sum of the losses since the last log step, over all ranks.
+        """
+        loss_sum: float = sum(gathered(float(self.loss_sum)))
+        if not math.isfinite(loss_sum):
             raise UserError(
-                f"{self.training}: the loss is {float(self.loss_sum)} by step {trainer.global_step}; "
+                f"{self.training}: the loss is {loss_sum} by step {trainer.global_step}; "
                 "lower its optimizer.lr or trainer.gradient_clip, then run again"
             )
+        return loss_sum
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         metrics = trainer.callback_metrics
+        self.tokens_of_all = sum(gathered(self.tokens))
         self._log(trainer, {k: float(v) for k, v in metrics.items() if k.startswith("validation/")})
-        self._since = (time.monotonic(), self.tokens)  # validation is no training time
+        self._since = (time.monotonic(), self.tokens_of_all)  # validation is no training time
 
     def _log(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics({**metrics, "tokens": self.tokens}, step=trainer.global_step)
+            logger.log_metrics({**metrics, "tokens": self.tokens_of_all}, step=trainer.global_step)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "loss_sum": float(self.loss_sum), "batches": self.batches}
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["curves"] = gathered((self.tokens, float(self.loss_sum), self.batches))
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.tokens, self.loss_sum = state_dict["tokens"], state_dict["loss_sum"]
-        self.batches = state_dict["batches"]
+    def on_load_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        parts = checkpoint["curves"]
+        self.tokens_of_all = sum(tokens for tokens, _, _ in parts)
+        if len(parts) != trainer.world_size:  # another number of ranks goes on: the first one counts for all
+            totals = tuple(sum(column) for column in zip(*parts, strict=True))
+            parts = [totals, *[(0, 0.0, 0)] * (trainer.world_size - 1)]
+        self.tokens, self.loss_sum, self.batches = parts[trainer.global_rank]
 
 
 class ProgressBar(StepCallback):
@@ -134,6 +149,8 @@ class ProgressBar(StepCallback):
         self._loss = torch.tensor(math.nan)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         self._shown = track(self.description, self.total, done=trainer.global_step)
         self._advance = self._shown.__enter__()
         self._last = trainer.global_step
@@ -142,7 +159,7 @@ class ProgressBar(StepCallback):
         self._loss = loss
 
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.global_step % self.every and trainer.global_step != self.total:
+        if self._shown is None or (trainer.global_step % self.every and trainer.global_step != self.total):
             return
         metrics = trainer.callback_metrics
         note = f"loss {float(self._loss):.3f}"
@@ -181,30 +198,51 @@ class Checkpoints(StepCallback):
     def save(self, trainer: Trainer) -> None:
         self.curves.refuse_nonsense(trainer)
         trainer.save_checkpoint(self.directory / f"step-{trainer.global_step:09d}.ckpt")
+        if not trainer.is_global_zero:
+            return
         for old in sorted(self.directory.glob("step-*.ckpt"))[:-2]:
             AtomicCheckpointIO().remove_checkpoint(old)
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint["generators"] = {
-            "python": random.getstate(),
-            "numpy": np.random.get_state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all(),
-        }
+        checkpoint["generators"] = gathered(_generators(module.device))
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._generators = checkpoint["generators"]
+        _realign(checkpoint, trainer.world_size)
+        states = checkpoint["generators"]
+        if trainer.global_rank < len(states):  # a rank that is new draws its own numbers from the start
+            self._generators = states[trainer.global_rank]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._generators is not None:
-            random.setstate(self._generators["python"])
-            np.random.set_state(self._generators["numpy"])
-            torch.set_rng_state(self._generators["torch"])
-            torch.cuda.set_rng_state_all(self._generators["cuda"])
+        if self._generators is None:
+            return
+        random.setstate(self._generators["python"])
+        np.random.set_state(self._generators["numpy"])
+        torch.set_rng_state(self._generators["torch"])
+        if self._generators["cuda"] is not None and module.device.type == "cuda":
+            torch.cuda.set_rng_state(self._generators["cuda"], module.device)
+
+
+def _generators(device: torch.device) -> dict[str, Any]:
+    """The states of this process; of the GPUs only its own: a look at the others would take their memory."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def _realign(checkpoint: dict[str, Any], ranks: int) -> None:
+    """Lightning counts the micro-batches of one rank, whose share of a step depends on how many there are."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    missing = checkpoint["TrainingData"]["consumed"] // ranks - progress["total"]["ready"]
+    for counts in (progress["total"], progress["current"]):
+        for name in counts:
+            counts[name] += missing
 
 
 class BestWeights(Callback):
@@ -232,7 +270,8 @@ class BestWeights(Callback):
         value = float(trainer.callback_metrics[self.monitor])
         if self.best is None or self.sign * value > self.sign * self.best:
             self.best, self.step, self.waited = value, trainer.global_step, 0
-            AtomicCheckpointIO().save_checkpoint(module.model.state_dict(), self.path)  # type: ignore
+            if trainer.is_global_zero:
+                AtomicCheckpointIO().save_checkpoint(module.model.state_dict(), self.path)  # type: ignore
         else:
             self.waited += 1
             trainer.should_stop = trainer.should_stop or self.waited >= self.patience
@@ -250,7 +289,8 @@ class StopInOrder(StepCallback):
 
     A second SIGINT is an ordinary KeyboardInterrupt: leave at once. The handlers are set on train start,
     after Lightning's own, whose handling of SIGTERM exits with code 0. It ends by an exception, because
-    `trainer.should_stop` brings a validation that is not due, and with it other best weights.
+    `trainer.should_stop` brings a validation that is not due, and with it other best weights. A signal to one
+    rank stops all of them, at the same step.
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
@@ -274,10 +314,13 @@ class StopInOrder(StepCallback):
         self.received = signal.Signals(number)
 
     def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.received is None or trainer.should_stop or trainer.global_step == trainer.max_steps:
+        if trainer.should_stop or trainer.global_step == trainer.max_steps:
+            return
+        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return
         self.checkpoints.save(trainer)
+        received = next(number for number in gathered(self.received) if number is not None)
         raise Interrupted(
-            f"{self.training} stopped by {self.received.name} at step {trainer.global_step} of "
+            f"{self.training} stopped by {received.name} at step {trainer.global_step} of "
             f"{trainer.max_steps}; run the same command to go on from there"
         )

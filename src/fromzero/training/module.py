@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import move_data_to_device
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from fromzero.batching.datamodule import Batch
 from fromzero.training.objectives import Objective
+from fromzero.training.ranks import gathered
 from fromzero.training.schedules import Schedule
 
 OptimizerFactory = Callable[[Any], Optimizer]
@@ -37,9 +39,17 @@ class TrainingModule(LightningModule):
         self._outcomes.append(self.objective.outcome(self.model, batch))
 
     def on_validation_epoch_end(self) -> None:
-        metrics = self.objective.metrics(self._outcomes)
-        self._outcomes.clear()
+        metrics = self.objective.metrics(self._outcomes_of_all())
+        self._outcomes = []
         self.log_dict({f"validation/{name}": value for name, value in metrics.items()}, logger=False)
+
+    def _outcomes_of_all(self) -> list[Any]:
+        """In the order of the batches, so that sums over them are those of one rank to the last bit."""
+        if self.trainer.world_size == 1:
+            return self._outcomes
+        parts = gathered(move_data_to_device(self._outcomes, torch.device("cpu")))
+        longest = max(len(part) for part in parts)
+        return [part[index] for index in range(longest) for part in parts if index < len(part)]
 
     def configure_gradient_clipping(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,8 @@ class TrainerOptions(Options):
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
+    """One process a device, which share each step; auto: all GPUs, or one CPU."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")
@@ -32,3 +34,21 @@ class LoopOptions(Options):
     batch_size: int = Field(gt=0, description="items of one forward pass")
     accumulate: int = Field(default=1, gt=0, description="forward passes of one optimizer step")
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+
+
+def uneven_share(section: str, batch_size: int, accumulate: int, devices: int) -> str | None:
+    """Why `devices` cannot share the steps of `section`, and what to set; None where they can.
+
+    Each takes accumulate / devices of a step's forward passes, so that the step is the same on any number.
+    """
+    if accumulate % devices == 0:
+        return None
+    batch = batch_size * accumulate
+    found = [passes for passes in range(devices, batch + 1, devices) if batch % passes == 0]
+    if found:
+        passes = min(found, key=lambda passes: (passes < accumulate, passes))
+        mend = f"{section}.trainer.batch_size={batch // passes} {section}.trainer.accumulate={passes}"
+        way_out = f"{mend} keeps the batch of {batch}"
+    else:
+        way_out = f"its batch of {batch} needs a number of devices that divides it"
+    return f"{section}: accumulate={accumulate} cannot be shared by trainer.devices={devices}: {way_out}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
+from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
 from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
-from fromzero.training.options import LoopOptions, TrainerOptions
+from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
 from fromzero.training.precision import fastest_precision
+from fromzero.training.ranks import gathered, rank_environment
 from fromzero.training.schedules import Schedule
 
 logger = logging.getLogger(__name__)
@@ -59,25 +62,32 @@ def fit(
 ) -> dict[str, Any]:
     """Trains in place; a checkpoint in `checkpoints` is gone on from. Returns facts about the run.
 
+    In a process that `launch` started it is one rank of several, each of which calls it; else it is alone,
+    whatever `machine.devices` says.
+
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
-        UserError: the loss is not finite, or a checkpoint cannot be written.
+        UserError: the loss is not finite, a checkpoint cannot be written, or the ranks cannot share a step.
     """
     _calm()
-    torch.set_num_threads(machine.threads or torch.get_num_threads())
+    environment = rank_environment()
+    rank, ranks = environment.global_rank(), environment.world_size()
+    torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() // ranks))
+    accumulate = _share(training, ranks)
     training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
-    precision = _precision(training, machine, checkpoints)
-    seed_everything(training.seed, verbose=False)
+    precision = _precision(training, machine, checkpoints, rank)
+    seed_everything(training.seed + rank, verbose=False)  # equal dropout on all ranks would be less of it
     curves, callbacks = _callbacks(training, machine, checkpoints)
     trainer = Trainer(
         accelerator=machine.accelerator,
-        devices=1,
+        devices=ranks,
+        strategy="auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False),
         precision=precision,  # type: ignore[arg-type]
         max_steps=training.steps,
         max_epochs=-1,
-        val_check_interval=training.validate_every * training.loop.accumulate,
+        val_check_interval=training.validate_every * accumulate,
         check_val_every_n_epoch=None,
-        accumulate_grad_batches=training.loop.accumulate,
+        accumulate_grad_batches=accumulate,
         gradient_clip_val=training.loop.gradient_clip or None,
         logger=metrics or False,
         callbacks=callbacks,
@@ -86,12 +96,12 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+        plugins=[AtomicCheckpointIO(), environment],
         default_root_dir=checkpoints,
     )
     module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
     trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
-    facts = {"steps": trainer.global_step, "tokens": curves.tokens, "precision": precision}
+    facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
     for callback in callbacks:
         if isinstance(callback, BestWeights):
             training.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(callback.path))
@@ -136,14 +146,27 @@ def _resume_from(checkpoints: Path) -> Path | None:
     return path
 
 
-def _precision(training: Training, machine: TrainerOptions, checkpoints: Path) -> str:
-    """`auto` is decided once a training: a measurement may end otherwise, and a resumed run must not."""
+def _share(training: Training, ranks: int) -> int:
+    """Forward passes of one step that fall to each rank."""
+    loop = training.loop
+    if problem := uneven_share(training.name, loop.batch_size, loop.accumulate, ranks):
+        raise UserError(problem)
+    return loop.accumulate // ranks
+
+
+def _precision(training: Training, machine: TrainerOptions, checkpoints: Path, rank: int) -> str:
+    """`auto` is decided once a training: a measurement may end otherwise, and a resumed run must not.
+
+    Rank 0 decides for all; they have no connection yet, so the others wait for its file.
+    """
     if machine.precision != "auto":
         return machine.precision
     decided = checkpoints / "precision.txt"
-    if not decided.is_file() or not decided.read_text():
+    if rank == 0 and (not decided.is_file() or not decided.read_text()):
         checkpoints.mkdir(parents=True, exist_ok=True)
         decided.write_text(_best_precision(training, machine))
+    while not decided.is_file() or not decided.read_text():
+        time.sleep(0.1)  # a rank 0 that failed ends this one
     return decided.read_text()
 
 
@@ -155,6 +178,13 @@ def _best_precision(training: Training, machine: TrainerOptions) -> str:
 
 def _calm() -> None:
     """Lightning's tips and device lines say nothing here: the machine is chosen, the loaders have no work."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*LeafSpec.*", ".*`isinstance.*", ".*litlogger.*"):
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*`isinstance.*",
+        ".*litlogger.*",
+        ".*sync_dist=True.*",
+    ):
         warnings.filterwarnings("ignore", message=text)

@@ -5,20 +5,14 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.pipelines.finetune.options import FinetuneOptions
+from fromzero.pipelines.finetune.training import EXAMPLES
 from fromzero.training.options import TrainerOptions
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from fromzero.training.run import Training
-
 logger = logging.getLogger(__name__)
-
-EXAMPLES = "examples.parquet"
 
 
 def build_examples(corpus: Artifact, task: dict[str, Any], scratch: str) -> Draft:
@@ -77,74 +71,31 @@ def _finetune(
     random: bool,
 ) -> Draft:
     from hydra.utils import instantiate
-    from pytorch_lightning import seed_everything
     from transformers import AutoTokenizer
 
     from fromzero.artifacts.manifest import origin_of
+    from fromzero.pipelines.finetune import training
     from fromzero.tracking.logger import stage_logger
-    from fromzero.training.run import fit, forget
+    from fromzero.training.job import Job
+    from fromzero.training.launcher import launch
+    from fromzero.training.run import forget
 
-    name = "from random weights" if random else "fine-tuning"
-    built = instantiate(task)
-    tokenizer = AutoTokenizer.from_pretrained(base_model.path)
-    seed_everything(seed, verbose=False)
-    network = built.model(base_model.path, task_examples.manifest.facts["labels"], random=random)
-    optimizer = finetune.optimizer_from_random if random else finetune.optimizer
-    training = _training(name, network, built, tokenizer, task_examples, finetune, optimizer, seed)
     inputs = {"base_model": base_model.digest, "task_examples": task_examples.digest}
     options = {"task": task, "finetune": finetune.model_dump(mode="json"), "seed": seed, "random": random}
     checkpoints = Path(scratch) / ".checkpoints" / f"finetune-{origin_of('finetune', inputs, options)[:12]}"
     with Draft("model", Path(scratch)) as draft:
-        prefix = "from_random/" if random else ""
-        draft.facts |= fit(training, machine, checkpoints, stage_logger(prefix))
-        network.save_pretrained(draft.path)
-        tokenizer.model_max_length = built.max_tokens  # who serves the model cuts where training did
+        paths = {"base_model": str(base_model.path), "task_examples": str(task_examples.path)}
+        job = Job(
+            build=f"{training.__name__}:build",
+            arguments={**paths, **options},
+            machine=machine,
+            checkpoints=checkpoints,
+            result=draft.path,
+            logger=stage_logger("from_random/" if random else ""),
+        )
+        draft.facts |= launch(job)
+        tokenizer = AutoTokenizer.from_pretrained(base_model.path)
+        tokenizer.model_max_length = instantiate(task).max_tokens  # who serves it cuts where training did
         tokenizer.save_pretrained(draft.path)
         draft.afterwards = partial(forget, checkpoints)
         return draft
-
-
-def _training(
-    name: str,
-    network: PreTrainedModel,
-    task: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    task_examples: Artifact,
-    finetune: FinetuneOptions,
-    optimizer: dict[str, Any],
-    seed: int,
-) -> Training:
-    import pyarrow.parquet as pq
-    from hydra.utils import instantiate
-
-    from fromzero.batching.examples import TaskExamples
-    from fromzero.tasks.examples import part
-    from fromzero.training.objectives import TaskObjective
-    from fromzero.training.run import Training
-
-    table = pq.read_table(task_examples.path / EXAMPLES)
-    labels = task_examples.manifest.facts["labels"]
-    parts = {split: task.encode(tokenizer, part(table, split), labels) for split in ("train", "validation")}
-    loop = finetune.trainer
-    source = TaskExamples(
-        parts["train"],
-        parts["validation"],
-        collate=partial(task.collate, pad_id=tokenizer.pad_token_id),
-        batch_size=loop.batch_size,
-        seed=seed,
-    )
-    steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
-    return Training(
-        name=name,
-        model=network,
-        objective=TaskObjective(task),
-        source=source,
-        optimizer=instantiate(optimizer, _partial_=True),
-        schedule=instantiate(finetune.schedule, total_steps=loop.epochs * steps_an_epoch),
-        steps=loop.epochs * steps_an_epoch,
-        validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),
-        loop=loop,
-        seed=seed,
-        monitor=finetune.monitor,
-        patience=finetune.patience,
-    )

@@ -1,0 +1,77 @@
+"""The fine-tuning from plain values, as each of its processes builds it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fromzero.artifacts import Artifact
+from fromzero.pipelines.finetune.options import FinetuneOptions
+
+if TYPE_CHECKING:
+    from fromzero.batching.examples import TaskExamples
+    from fromzero.training.run import Training
+
+EXAMPLES = "examples.parquet"
+
+
+def build(
+    base_model: str,
+    task_examples: str,
+    task: dict[str, Any],
+    finetune: dict[str, Any],
+    seed: int,
+    random: bool,
+) -> Training:
+    """`base_model` and `task_examples` are folders of artifacts; `random` forgets the weights of the base."""
+    from hydra.utils import instantiate
+    from pytorch_lightning import seed_everything
+
+    from fromzero.training.objectives import TaskObjective
+    from fromzero.training.run import Training
+
+    options, built = FinetuneOptions.model_validate(finetune), instantiate(task)
+    examples = Artifact.open(Path(task_examples), verify=False)  # the node has, once for all ranks
+    seed_everything(seed, verbose=False)
+    network = built.model(Path(base_model), examples.manifest.facts["labels"], random=random)
+    source = _source(built, Path(base_model), examples, options, seed)
+    loop = options.trainer
+    steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
+    optimizer = options.optimizer_from_random if random else options.optimizer
+    return Training(
+        name="from random weights" if random else "fine-tuning",
+        model=network,
+        objective=TaskObjective(built),
+        source=source,
+        optimizer=instantiate(optimizer, _partial_=True),
+        schedule=instantiate(options.schedule, total_steps=loop.epochs * steps_an_epoch),
+        steps=loop.epochs * steps_an_epoch,
+        validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),
+        loop=loop,
+        seed=seed,
+        monitor=options.monitor,
+        patience=options.patience,
+    )
+
+
+def _source(
+    task: Any, base_model: Path, task_examples: Artifact, options: FinetuneOptions, seed: int
+) -> TaskExamples:
+    import pyarrow.parquet as pq
+    from transformers import AutoTokenizer
+
+    from fromzero.batching.examples import TaskExamples
+    from fromzero.tasks.examples import part
+
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    table = pq.read_table(task_examples.path / EXAMPLES)
+    labels = task_examples.manifest.facts["labels"]
+    parts = {split: task.encode(tokenizer, part(table, split), labels) for split in ("train", "validation")}
+    return TaskExamples(
+        parts["train"],
+        parts["validation"],
+        collate=partial(task.collate, pad_id=tokenizer.pad_token_id),
+        batch_size=options.trainer.batch_size,
+        seed=seed,
+    )

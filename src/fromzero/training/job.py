@@ -1,0 +1,51 @@
+"""A training that any process can build: plain values, and the names of what makes something of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fromzero.training.options import Options, TrainerOptions
+
+
+class Job(Options):
+    """What one rank needs to know; it goes through JSON.
+
+    Attributes:
+        build: `module:function` that makes a `Training` of the `arguments`; called once in each rank.
+        machine: what it runs on.
+        checkpoints: gone on from where there are any.
+        result: the folder that the trained network is saved to, as Hugging Face does.
+        logger: `module:function` and arguments of the Lightning logger; rank 0 alone makes it.
+    """
+
+    build: str
+    arguments: dict[str, Any]
+    machine: TrainerOptions
+    checkpoints: Path
+    result: Path
+    logger: tuple[str, dict[str, Any]] | None = None
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Trains, here and now; rank 0 saves the network. Returns the facts of `fit`.
+
+    Raises:
+        Interrupted, UserError: as `fit` does.
+    """
+    from fromzero.training.ranks import rank_environment
+    from fromzero.training.run import fit
+
+    first = rank_environment().global_rank() == 0
+    training = _called(job.build, job.arguments)
+    metrics = _called(*job.logger) if job.logger is not None and first else None
+    facts = fit(training, job.machine, job.checkpoints, metrics)
+    if first:
+        training.model.save_pretrained(job.result)
+    return facts
+
+
+def _called(dotted: str, arguments: dict[str, Any]) -> Any:
+    module, _, name = dotted.partition(":")
+    return getattr(import_module(module), name)(**arguments)

@@ -1,0 +1,196 @@
+"""From one process to many: a training on several devices is one command, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fromzero.errors import Interrupted, UserError
+from fromzero.training import worker
+from fromzero.training.job import Job, run_job
+from fromzero.training.options import TrainerOptions
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Handed on to the ranks. Not SIGHUP: whoever starts a run under `nohup` wants it to go on."""
+
+SECONDS_TO_STOP = 120
+"""For the step under way and its checkpoint; then the ranks are killed."""
+
+
+class RankFailed(RuntimeError):
+    """A rank raised something that is not meant for the user; its own traceback is the note."""
+
+
+def launch(job: Job) -> dict[str, Any]:
+    """Runs the job on as many devices as it names and returns its facts.
+
+    On one device it runs in this process, where a debugger reaches it.
+
+    Raises:
+        Interrupted: a signal, to this process or to a rank, stopped it; it can be gone on from.
+        UserError: as `fit` does; this process is one of many itself; there are not so many devices; a rank
+            was killed.
+        RankFailed: a rank raised anything else.
+    """
+    refuse_ranks()
+    job = job.model_copy(update={"machine": with_devices(job.machine)})
+    return run_job(job) if job.machine.devices == 1 else _on_many(job)
+
+
+def refuse_ranks() -> None:
+    """Raises `UserError` where a launcher runs this command once a rank: each would make every artifact."""
+    named = next((name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK") if name in os.environ), None)
+    if named is None and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        named = "SLURM_STEP_NUM_TASKS"
+    if named is not None:
+        raise UserError(
+            f"{named}={os.environ[named]} is set, so this is one of many ranks: start kedro run once, not by "
+            f"torchrun or srun, with trainer=ddp trainer.devices=N (or unset {named})"
+        )
+
+
+def with_devices(machine: TrainerOptions) -> TrainerOptions:
+    """`machine` with its devices counted and, where they are several, the accelerator decided.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if machine.devices == 1:
+        return machine
+    import torch
+
+    gpus = 0 if machine.accelerator == "cpu" else torch.cuda.device_count()
+    devices = max(1, gpus) if machine.devices == "auto" else machine.devices
+    if devices > max(1, gpus) and (gpus or machine.accelerator == "gpu"):
+        raise UserError(
+            f"trainer.devices={devices}, but GPUs here: {gpus}; set trainer.devices={max(1, gpus)} or "
+            "trainer.accelerator=cpu"
+        )
+    if devices == 1:
+        return machine.model_copy(update={"devices": 1})
+    return machine.model_copy(update={"devices": devices, "accelerator": "gpu" if gpus else "cpu"})
+
+
+def _on_many(job: Job) -> dict[str, Any]:
+    folder = job.checkpoints / "ranks"
+    shutil.rmtree(folder, ignore_errors=True)  # how it ended last time
+    folder.mkdir(parents=True)
+    file = folder / "job.json"
+    file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+    assert isinstance(job.machine.devices, int)
+    stopped, killed = _run(file, job.machine.devices)
+    outcome = _outcome(folder)
+    value: Any = outcome.get("value")
+    if outcome.get("ending") == "interrupted":
+        raise Interrupted(value)
+    if stopped is not None:
+        raise Interrupted(f"stopped by {stopped}; run the same command to go on")
+    if killed is not None:
+        raise UserError(killed)
+    if outcome.get("ending") == "finished":
+        return dict(value)
+    if outcome.get("ending") == "refused":
+        raise UserError(value)
+    if outcome.get("ending") == "failed":
+        failure = RankFailed(f"rank {outcome['rank']}: {value}")
+        failure.add_note(outcome["traceback"])
+        raise failure
+    raise RankFailed(f"the ranks ended without a word; what they printed is in {folder}")
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    try:
+        outcome: dict[str, Any] = json.loads((folder / worker.OUTCOME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a rank that was killed may have left half of it
+        return {}
+    return outcome
+
+
+def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
+    """Waits for all ranks. Returns the signal that this process was stopped by, and what killed a rank."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    quiet = {rank: Std.ALL for rank in range(1, devices)}
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=devices,
+        run_id="ranks",
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=str(file.parent), redirects=quiet),
+        signals_to_handle=",".join(number.name for number in STOPPING),
+        shutdown_timeout=SECONDS_TO_STOP,
+    )
+    with _as_it_was():
+        try:
+            elastic_launch(config, sys.executable)("-m", worker.__name__, str(file))
+        except SignalException as error:
+            return error.sigval.name, None
+        except ChildFailedError as error:
+            return None, _killed(error)
+    return None, None
+
+
+def _killed(error: ChildFailedError) -> str | None:
+    """The rank that a signal from elsewhere ended, if any: Python ends one that fails with a code above 0.
+
+    The agent records the ranks in the order in which it finds them ended, and after them those that it then
+    ends itself: by SIGTERM at once, by SIGKILL half a minute later.
+    """
+    first = next(iter(error.failures.values()))
+    for rank, failure in error.failures.items():
+        at_once = failure.timestamp - first.timestamp < 15
+        if failure.exitcode < 0 and (failure is first or (at_once and failure.exitcode != -signal.SIGTERM)):
+            name = signal.Signals(-failure.exitcode).name
+            return (
+                f"rank {rank} was killed by {name} (by the system, where memory ran out): "
+                "run the same command to go on from the last checkpoint"
+            )
+    return None
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """What the launcher changes in this process: handlers of signals, the environment, what is logged.
+
+    Ranks import what this process can import.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    environment = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict if _wordy(name)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        os.environ.clear()
+        os.environ.update(environment)
+        if main:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _wordy(name: str) -> bool:
+    """Each module of the elastic agent has a logger with a level of its own, and tells at length."""
+    return name.startswith("torch.distributed.elastic")
