@@ -79,7 +79,7 @@ def compose(conf: Path, overrides: Sequence[str] = (), *, env: str = LOCAL) -> d
 
 
 def _readable(override: str) -> str:
-    """Hydra's grammar takes ASCII alone outside quotes: other texts get theirs, e.g. `[中文]` as `['中文']`."""
+    """Hydra's grammar takes ASCII alone outside quotes: other texts get theirs, `[中文]` as `['中文']`."""
     key, equals, value = override.partition("=")
     if value.isascii() or "'" in value or '"' in value:
         return override
