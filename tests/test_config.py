@@ -249,3 +249,9 @@ def test_the_nearest_word_is_one_of_the_candidates_and_the_word_itself_if_it_is_
 def test_text_that_is_not_ascii_needs_no_quotes(value: str) -> None:
     paths = compose(CONF, ["data=files", f"data.paths={value}"], env="base")["data"]["paths"]
     assert paths == [part.strip("'") for part in value.strip("[]").split(",")]
+
+
+@pytest.mark.parametrize("override", ["optimizer.lr=foo", "tokenizer.vocab_size=1.5", "task.max_tokens=true"])
+def test_a_value_of_another_type_is_refused_by_its_key(override: str) -> None:
+    key = override.partition("=")[0]
+    assert refusal(CONF, override).startswith(f"{key} is ")

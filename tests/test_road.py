@@ -246,3 +246,18 @@ def test_compose_prints_what_a_run_uses(finished: tuple[Path, str]) -> None:
     assert {name: printed[name] for name in ("model", "optimizer", "schedule", "pretrain")} == {
         name: used[name] for name in ("model", "optimizer", "schedule", "pretrain")
     }
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("+model.hidden_sise=64", "model.hidden_sise is unknown to LlamaConfig; nearest: hidden_size"),
+        ("model.hidden_size=abc", "model: LlamaConfig refuses it"),
+    ],
+)
+def test_a_wrong_model_is_refused_before_any_work(tmp_path: Path, override: str, line: str) -> None:
+    project = clone(tmp_path / "project")
+    refused = kedro(project, "run", "recipe=tiny", override)
+    assert refused.returncode == 1
+    assert line in refused.stderr
+    assert not (project / "data/01_raw").exists()

@@ -121,9 +121,23 @@ def _unknown_keywords(target: str, section: dict[str, Any], dotted: str) -> Iter
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    for key in section:
-        if not key.startswith("_") and key not in parameters:
+    for key, value in section.items():
+        if key.startswith("_"):
+            continue
+        if key not in parameters:
             yield no_key(f"{dotted}.{key}", list(parameters))
+        elif not _fits(value, parameters[key].annotation):
+            yield f"{dotted}.{key} is {value!r}: give it a value of type {parameters[key].annotation}"
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value is of the annotated type; what is not plain is for the target to judge.
+
+    Annotations are texts, as all modules of ours postpone their evaluation.
+    """
+    plain = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
+    types = plain.get(annotation)
+    return types is None or (isinstance(value, types) and isinstance(value, bool) == (annotation == "bool"))
 
 
 def _neighbours(target: str) -> str:

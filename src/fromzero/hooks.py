@@ -26,6 +26,7 @@ from fromzero.datasets.artifact import ArtifactDataset
 from fromzero.errors import Interrupted, UserError
 from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
+from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
 from fromzero.training.launcher import with_devices
 from fromzero.training.options import LoopOptions, uneven_share
@@ -65,6 +66,21 @@ class DevicesHooks:
             problem = uneven_share(stage, loop.batch_size, loop.accumulate, devices)
             if problem is not None:
                 raise UserError(problem)
+
+
+class ModelHooks:
+    """Refuses, before any work, a model section that its config class does not know or accept.
+
+    Not with the rest of the configuration: transformers takes seconds to import, and would be imported for
+    every command.
+    """
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
+        if any("params:model" in node.inputs for node in pipeline.nodes):
+            from fromzero.models.causal_lm import build_config
+
+            build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
 
 
 class ManifestHooks:
