@@ -174,7 +174,7 @@ def interrupted(project: Path) -> Iterator[tuple[Path, list[str]]]:
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not list(project.glob("data/.checkpoints/base-*/step-*.ckpt")):
+    while not list(project.glob("data/.checkpoints/base-*/step-*")):
         assert process.poll() is None and time.monotonic() < deadline, "no checkpoint came"
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

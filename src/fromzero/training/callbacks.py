@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
-from fromzero.training.checkpoints import AtomicCheckpointIO
+from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
 from fromzero.training.ranks import gathered
 
 
@@ -180,14 +180,63 @@ class ProgressBar(StepCallback):
             self._shown = None
 
 
+class BestWeights(Callback):
+    """Keeps the weights of the best `keep` validations; stops after `patience` of them without a new best.
+
+    The least is the best of a loss, the greatest of every other metric.
+
+    Attributes:
+        kept: (value, step) of the weights that are kept, the best first.
+
+    Raises:
+        UserError: there is no metric of that name.
+    """
+
+    def __init__(
+        self, directory: Path, monitor: str, patience: int, writer: CheckpointWriter, keep: int
+    ) -> None:
+        self.directory, self.monitor, self.patience = directory, monitor, patience
+        self.writer, self.keep = writer, keep
+        self.sign = -1 if monitor.endswith("loss") else 1
+        self.kept: list[tuple[float, int]] = []
+        self.waited = 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        trainer.should_stop = self.waited >= self.patience  # it had stopped, and is only gone on from
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise UserError(f"no metric {self.monitor!r} to monitor: there are {known}")
+        value, step = float(trainer.callback_metrics[self.monitor]), trainer.global_step
+        better = not self.kept or self.sign * value > self.sign * self.kept[0][0]
+        self.waited = 0 if better else self.waited + 1
+        trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+        # Of equal ones the earlier is the better.
+        self.kept = sorted([*self.kept, (value, step)], key=lambda kept: -self.sign * kept[0])[: self.keep]
+        if (value, step) in self.kept and trainer.is_global_zero:
+            weights = {"state_dict": module.model.state_dict()}  # type: ignore[union-attr]
+            self.writer.save_checkpoint(weights, best_path(self.directory, step))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.kept, self.waited = state_dict["kept"], state_dict["waited"]
+
+
 class Checkpoints(StepCallback):
-    """Everything the next step depends on, every `every` steps and at the end; the last two are kept.
+    """Everything the next step depends on, every `every` steps and at the end.
 
     The state of the random generators goes with it: dropout after a resume is that of the run not stopped.
     """
 
-    def __init__(self, directory: Path, every: int, curves: Curves) -> None:
-        self.directory, self.every, self.curves = directory, every, curves
+    def __init__(
+        self, directory: Path, every: int, curves: Curves, best: BestWeights | None, writer: CheckpointWriter
+    ) -> None:
+        self.directory, self.every, self.curves, self.best = directory, every, curves, best
+        self.writer = writer
+        self._saved: int | None = None
         self._generators: dict[str, Any] | None = None
 
     def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
@@ -196,12 +245,13 @@ class Checkpoints(StepCallback):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        self.curves.refuse_nonsense(trainer)
-        trainer.save_checkpoint(self.directory / f"step-{trainer.global_step:09d}.ckpt")
-        if not trainer.is_global_zero:
+        if self._saved == trainer.global_step:
             return
-        for old in sorted(self.directory.glob("step-*.ckpt"))[:-2]:
-            AtomicCheckpointIO().remove_checkpoint(old)
+        self.curves.refuse_nonsense(trainer)
+        best = [step for _, step in self.best.kept] if self.best is not None else []
+        path = step_path(self.directory, trainer.global_step)
+        trainer.save_checkpoint(path, storage_options={"best": best})
+        self._saved = trainer.global_step
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
@@ -245,45 +295,6 @@ def _realign(checkpoint: dict[str, Any], ranks: int) -> None:
             counts[name] += missing
 
 
-class BestWeights(Callback):
-    """Keeps the weights of the best validation in `best.ckpt`; stops after `patience` without a better.
-
-    The least is the best of a loss, the greatest of every other metric.
-
-    Raises:
-        UserError: there is no metric of that name.
-    """
-
-    def __init__(self, directory: Path, monitor: str, patience: int) -> None:
-        self.path, self.monitor, self.patience = directory / "best.ckpt", monitor, patience
-        self.sign = -1 if monitor.endswith("loss") else 1
-        self.best: float | None = None
-        self.step, self.waited = 0, 0
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        trainer.should_stop = self.waited >= self.patience  # it had stopped, and is only gone on from
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(trainer.callback_metrics))
-            raise UserError(f"no metric {self.monitor!r} to monitor: there are {known}")
-        value = float(trainer.callback_metrics[self.monitor])
-        if self.best is None or self.sign * value > self.sign * self.best:
-            self.best, self.step, self.waited = value, trainer.global_step, 0
-            if trainer.is_global_zero:
-                AtomicCheckpointIO().save_checkpoint(module.model.state_dict(), self.path)  # type: ignore
-        else:
-            self.waited += 1
-            trainer.should_stop = trainer.should_stop or self.waited >= self.patience
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "step": self.step, "waited": self.waited}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.step = state_dict["best"], state_dict["step"]
-        self.waited = state_dict["waited"]
-
-
 class StopInOrder(StepCallback):
     """On SIGINT, SIGTERM or SIGUSR1 the step is finished, a checkpoint written, and training ends.
 
@@ -319,6 +330,7 @@ class StopInOrder(StepCallback):
         if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return
         self.checkpoints.save(trainer)
+        self.checkpoints.writer.wait()
         received = next(number for number in gathered(self.received) if number is not None)
         raise Interrupted(
             f"{self.training} stopped by {received.name} at step {trainer.global_step} of "

@@ -20,7 +20,7 @@ from torch import nn
 from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
 from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
-from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from fromzero.training.checkpoints import CheckpointWriter, best_path, newest_checkpoint
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
@@ -77,7 +77,8 @@ def fit(
     training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
     precision = _precision(training, machine, checkpoints, rank)
     seed_everything(training.seed + rank, verbose=False)  # equal dropout on all ranks would be less of it
-    curves, callbacks = _callbacks(training, machine, checkpoints)
+    writer = CheckpointWriter(machine.keep_last)
+    curves, best, callbacks = _callbacks(training, machine, checkpoints, writer)
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=ranks,
@@ -96,16 +97,19 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        plugins=[AtomicCheckpointIO(), environment],
+        plugins=[writer, environment],
         default_root_dir=checkpoints,
     )
     module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
-    trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
+    try:
+        trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
+    finally:
+        writer.close()
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
-    for callback in callbacks:
-        if isinstance(callback, BestWeights):
-            training.model.load_state_dict(AtomicCheckpointIO().load_checkpoint(callback.path))
-            facts |= {"best_step": callback.step, f"best_{training.monitor}": callback.best}
+    if best is not None:
+        value, step = best.kept[0]
+        training.model.load_state_dict(writer.load_checkpoint(best_path(checkpoints, step))["state_dict"])
+        facts |= {"best_step": step, f"best_{training.monitor}": value}
     return facts
 
 
@@ -129,20 +133,23 @@ def forget(checkpoints: Path) -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _callbacks(training: Training, machine: TrainerOptions, directory: Path) -> tuple[Curves, list[Callback]]:
-    curves = Curves(training.name, machine.log_every)
-    saved = Checkpoints(directory, machine.checkpoint_every, curves)
+def _callbacks(
+    training: Training, machine: TrainerOptions, directory: Path, writer: CheckpointWriter
+) -> tuple[Curves, BestWeights | None, list[Callback]]:
+    curves, best = Curves(training.name, machine.log_every), None
     callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
-        callbacks.append(BestWeights(directory, training.monitor, training.patience))
+        best = BestWeights(directory, training.monitor, training.patience, writer, machine.keep_best)
+        callbacks.append(best)
+    saved = Checkpoints(directory, machine.checkpoint_every, curves, best, writer)
     # In this order: a checkpoint holds the state of those before it, and the last may raise.
-    return curves, [*callbacks, saved, StopInOrder(training.name, saved)]
+    return curves, best, [*callbacks, saved, StopInOrder(training.name, saved)]
 
 
 def _resume_from(checkpoints: Path) -> Path | None:
-    path = latest_checkpoint(checkpoints)
+    path = newest_checkpoint(checkpoints)
     if path is not None:
-        logger.info("going on from step %d (%s)", int(path.stem.split("-")[1]), path)
+        logger.info("going on from step %d (%s)", int(path.name.split("-")[1]), path)
     return path
 
 
