@@ -20,6 +20,7 @@ from fromzero.artifacts import ArtifactError, Manifest
 from fromzero.artifacts.kept import is_kept, replaceable, restore
 from fromzero.artifacts.manifest import origin_of
 from fromzero.datasets.artifact import ArtifactDataset
+from fromzero.differences import differences, is_digest
 from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 
@@ -93,20 +94,9 @@ def _refuse_foreign(
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The first thing that differs, e.g. `model.hidden_size was 192, now 256`."""
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
-        if old == new:
-            continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            return _difference(_prefixed(key, old), _prefixed(key, new))
-        if key in now and isinstance(new, str) and len(new) == 64:
-            return f"{key} has changed"
-        return f"{key} was {old}, now {new}"
+    for key, old, new in differences(before, now):
+        return f"{key} has changed" if is_digest(new) else f"{key} was {old}, now {new}"
     return "it was made by another kind of stage"
-
-
-def _prefixed(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{key}.{name}": value for name, value in values.items()}
 
 
 def _artifacts(names: list[str], catalog: CatalogProtocol[Any, Any]) -> Iterator[tuple[str, ArtifactDataset]]:

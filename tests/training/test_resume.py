@@ -30,7 +30,7 @@ from fromzero.training.objectives import NextToken
 from fromzero.training.optimizers import muon
 from fromzero.training.options import LoopOptions, TrainerOptions
 from fromzero.training.run import Training, fit
-from fromzero.training.schedules import cosine
+from fromzero.training.schedules import constant, cosine
 
 STEPS = 12
 MACHINE = TrainerOptions(accelerator="cpu", precision="32-true", threads=1, log_every=4, checkpoint_every=3)
@@ -261,6 +261,44 @@ def test_the_least_loss_is_the_best(tmp_path: Path) -> None:
 def test_a_metric_that_nobody_measures_cannot_be_monitored(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no metric 'validation/f1' to monitor: there are .*validation/loss"):
         train(tmp_path, monitor="validation/f1")
+
+
+def longer(folder: Path, **changed: Any) -> dict[str, Any]:
+    """A run of 12 steps, after one of 8 in the same folder."""
+    schedule = changed.pop("schedule", cosine)
+    train(folder, steps=8, schedule=schedule(8))
+    return train(folder, steps=STEPS, schedule=schedule(STEPS), **changed)
+
+
+def test_a_longer_run_at_the_same_rates_goes_on_from_a_shorter_and_is_the_run_from_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(tmp_path / "whole", schedule=constant(STEPS))
+    with caplog.at_level("INFO"):
+        continued = longer(tmp_path / "longer", schedule=constant)
+    assert "test: going on from step 8 of 12, after 192 tokens" in caplog.text
+    assert_equal(outcome(tmp_path / "longer", continued), outcome(tmp_path / "whole", whole))
+
+
+def test_a_longer_run_at_other_rates_starts_anew_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(tmp_path / "whole")
+    with caplog.at_level("INFO"):
+        continued = longer(tmp_path / "longer")
+    assert "a run of 8 steps is there, whose learning rates were others" in caplog.text
+    assert_equal(outcome(tmp_path / "longer", continued), outcome(tmp_path / "whole", whole))
+
+
+def test_required_to_it_goes_on_at_other_rates_which_the_facts_tell_even_after_a_stop(tmp_path: Path) -> None:
+    train(tmp_path, steps=8, schedule=cosine(8))
+    machine = MACHINE.model_copy(update={"resume": "required"})
+    with pytest.raises(Interrupted):
+        fit(tiny(Drawn(10, terminate)), machine, tmp_path / "checkpoints", Points(tmp_path))
+    facts = fit(tiny(Drawn()), MACHINE, tmp_path / "checkpoints", Points(tmp_path))
+    assert facts["longer_than"] == {"step": 8, "of": 8} and facts["steps"] == STEPS
+    rate = Points(tmp_path).series()[12, "train/learning_rate"]
+    assert rate == pytest.approx(0.02 * cosine(STEPS)(STEPS), rel=0.5)
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -232,10 +233,17 @@ class Checkpoints(StepCallback):
     """
 
     def __init__(
-        self, directory: Path, every: int, curves: Curves, best: BestWeights | None, writer: CheckpointWriter
+        self,
+        directory: Path,
+        every: int,
+        curves: Curves,
+        best: BestWeights | None,
+        writer: CheckpointWriter,
+        facts: Callable[[int], dict[str, Any]],
     ) -> None:
+        """`facts` of a step go to the manifest of its checkpoint."""
         self.directory, self.every, self.curves, self.best = directory, every, curves, best
-        self.writer = writer
+        self.writer, self.facts = writer, facts
         self._saved: int | None = None
         self._generators: dict[str, Any] | None = None
 
@@ -249,8 +257,8 @@ class Checkpoints(StepCallback):
             return
         self.curves.refuse_nonsense(trainer)
         best = [step for _, step in self.best.kept] if self.best is not None else []
-        path = step_path(self.directory, trainer.global_step)
-        trainer.save_checkpoint(path, storage_options={"best": best})
+        facts = {"best": best, "tokens": sum(gathered(self.curves.tokens)), **self.facts(trainer.global_step)}
+        trainer.save_checkpoint(step_path(self.directory, trainer.global_step), storage_options=facts)
         self._saved = trainer.global_step
 
     def on_save_checkpoint(

@@ -15,7 +15,8 @@ class Job(Options):
     Attributes:
         build: `module:function` that makes a `Training` of the `arguments`; called once in each rank.
         machine: what it runs on.
-        checkpoints: gone on from where there are any.
+        checkpoints: the folder that they are written to.
+        resume_from: the checkpoint to go on from.
         result: the folder that the trained network is saved to, as Hugging Face does.
         logger: `module:function` and arguments of the Lightning logger; rank 0 alone makes it.
     """
@@ -24,6 +25,7 @@ class Job(Options):
     arguments: dict[str, Any]
     machine: TrainerOptions
     checkpoints: Path
+    resume_from: Path | None = None
     result: Path
     logger: tuple[str, dict[str, Any]] | None = None
 
@@ -40,7 +42,7 @@ def run_job(job: Job) -> dict[str, Any]:
     first = rank_environment().global_rank() == 0
     training = _called(job.build, job.arguments)
     metrics = _called(*job.logger) if job.logger is not None and first else None
-    facts = fit(training, job.machine, job.checkpoints, metrics)
+    facts = fit(training, job.machine, job.checkpoints, metrics, job.resume_from)
     if first:
         training.model.save_pretrained(job.result)
     return facts

@@ -32,6 +32,12 @@ class TrainingModule(LightningModule):
         self._outcomes: list[Any] = []
         self.gradient_norm = torch.tensor(0.0)
 
+    def on_train_start(self) -> None:
+        """A checkpoint of a shorter run holds the next rate of that run's schedule."""
+        scheduler: Any = self.lr_schedulers()
+        for group, peak in zip(self.optimizers().param_groups, scheduler.base_lrs, strict=True):  # type: ignore[union-attr]
+            group["lr"] = peak * self._schedule(scheduler.last_epoch)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         return self.objective.loss(self.model, batch)
 

@@ -26,6 +26,7 @@ class TrainerOptions(Options):
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")
     checkpoint_every: int = Field(default=100, gt=0, description="steps")
+    resume: Literal["auto", "required", "never"] = "auto"
     keep_last: int = Field(default=2, gt=0, description="checkpoints")
     keep_best: int = Field(default=1, gt=0, description="weights that scored best, of what is monitored")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
+from fromzero.artifacts import Manifest
 from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
 from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
@@ -26,7 +27,7 @@ from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
 from fromzero.training.precision import fastest_precision
 from fromzero.training.ranks import gathered, rank_environment
-from fromzero.training.schedules import Schedule
+from fromzero.training.schedules import Schedule, rates
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,16 @@ class Training:
 
 
 def fit(
-    training: Training, machine: TrainerOptions, checkpoints: Path, metrics: Logger | None = None
+    training: Training,
+    machine: TrainerOptions,
+    checkpoints: Path,
+    metrics: Logger | None = None,
+    resume_from: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains in place; a checkpoint in `checkpoints` is gone on from. Returns facts about the run.
+    """Trains in place, from `resume_from` or else the newest in `checkpoints`. Returns facts about the run.
+
+    A checkpoint of a shorter run is gone on from where its learning rates so far are those of this one, so
+    that the result is that of a run from the start; or where `machine.resume` requires it.
 
     In a process that `launch` started it is one rank of several, each of which calls it; else it is alone,
     whatever `machine.devices` says.
@@ -78,7 +86,8 @@ def fit(
     precision = _precision(training, machine, checkpoints, rank)
     seed_everything(training.seed + rank, verbose=False)  # equal dropout on all ranks would be less of it
     writer = CheckpointWriter(machine.keep_last)
-    curves, best, callbacks = _callbacks(training, machine, checkpoints, writer)
+    start = _start(training, machine, resume_from or newest_checkpoint(checkpoints))
+    curves, best, callbacks = _callbacks(training, machine, checkpoints, writer, start)
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=ranks,
@@ -102,10 +111,12 @@ def fit(
     )
     module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
     try:
-        trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
+        trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=start.checkpoint)
     finally:
         writer.close()
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
+    if start.longer_than is not None:
+        facts["longer_than"] = start.longer_than
     if best is not None:
         value, step = best.kept[0]
         training.model.load_state_dict(writer.load_checkpoint(best_path(checkpoints, step))["state_dict"])
@@ -128,29 +139,60 @@ def score(
     return objective.metrics(outcomes)
 
 
-def forget(checkpoints: Path) -> None:
-    """Removes the checkpoints of a training whose model is safe."""
-    shutil.rmtree(checkpoints, ignore_errors=True)
-
-
 def _callbacks(
-    training: Training, machine: TrainerOptions, directory: Path, writer: CheckpointWriter
+    training: Training, machine: TrainerOptions, directory: Path, writer: CheckpointWriter, start: Start
 ) -> tuple[Curves, BestWeights | None, list[Callback]]:
     curves, best = Curves(training.name, machine.log_every), None
     callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         best = BestWeights(directory, training.monitor, training.patience, writer, machine.keep_best)
         callbacks.append(best)
-    saved = Checkpoints(directory, machine.checkpoint_every, curves, best, writer)
+    saved = Checkpoints(
+        directory, machine.checkpoint_every, curves, best, writer, partial(_facts, training, start)
+    )
     # In this order: a checkpoint holds the state of those before it, and the last may raise.
     return curves, best, [*callbacks, saved, StopInOrder(training.name, saved)]
 
 
-def _resume_from(checkpoints: Path) -> Path | None:
-    path = newest_checkpoint(checkpoints)
-    if path is not None:
-        logger.info("going on from step %d (%s)", int(path.name.split("-")[1]), path)
-    return path
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins.
+
+    Attributes:
+        checkpoint: gone on from.
+        longer_than: `step` and `of`: until that step it was a shorter run, whose learning rates were others.
+    """
+
+    checkpoint: Path | None = None
+    longer_than: dict[str, int] | None = None
+
+
+def _start(training: Training, machine: TrainerOptions, found: Path | None) -> Start:
+    if found is None:
+        return Start()
+    facts = Manifest.read(found).facts
+    step, steps = facts["step"], facts["steps"]
+    longer_than = facts["longer_than"]
+    if steps != training.steps and facts["rates"] != rates(training.schedule, step):
+        if machine.resume != "required":
+            logger.info(
+                "%s: a run of %d steps is there, whose learning rates were others than those of %d: starting "
+                "anew; trainer.resume=required goes on from its step %d",
+                *(training.name, steps, training.steps, step),
+            )
+            return Start()
+        longer_than = {"step": step, "of": steps}
+    logger.info(
+        "%s: going on from step %d of %d, after %s tokens (%s)",
+        *(training.name, step, training.steps, f"{facts['tokens']:,}", found),
+    )
+    return Start(found, longer_than)
+
+
+def _facts(training: Training, start: Start, step: int) -> dict[str, Any]:
+    """What the manifest of a checkpoint tells of its training."""
+    told = {"step": step, "steps": training.steps, "rates": rates(training.schedule, step)}
+    return {**told, "longer_than": start.longer_than}
 
 
 def _share(training: Training, ranks: int) -> int:

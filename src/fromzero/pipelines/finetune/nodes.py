@@ -73,16 +73,16 @@ def _finetune(
     from hydra.utils import instantiate
     from transformers import AutoTokenizer
 
-    from fromzero.artifacts.manifest import origin_of
     from fromzero.pipelines.finetune import training
     from fromzero.tracking.logger import stage_logger
+    from fromzero.training.fingerprint import Fingerprint, begin, forget
     from fromzero.training.job import Job
     from fromzero.training.launcher import launch
-    from fromzero.training.run import forget
 
     inputs = {"base_model": base_model.digest, "task_examples": task_examples.digest}
     options = {"task": task, "finetune": finetune.model_dump(mode="json"), "seed": seed, "random": random}
-    checkpoints = Path(scratch) / ".checkpoints" / f"finetune-{origin_of('finetune', inputs, options)[:12]}"
+    fingerprint = Fingerprint.of("finetune", inputs, options)
+    checkpoints, resume_from = begin(fingerprint, Path(scratch) / ".checkpoints", machine.resume)
     with Draft("model", Path(scratch)) as draft:
         paths = {"base_model": str(base_model.path), "task_examples": str(task_examples.path)}
         job = Job(
@@ -90,6 +90,7 @@ def _finetune(
             arguments={**paths, **options},
             machine=machine,
             checkpoints=checkpoints,
+            resume_from=resume_from,
             result=draft.path,
             logger=stage_logger("from_random/" if random else ""),
         )

@@ -38,25 +38,31 @@ def pretrain_base_model(
     """
     from transformers import AutoModelForCausalLM
 
-    from fromzero.artifacts.manifest import origin_of
     from fromzero.pipelines.pretrain import training
     from fromzero.tokenization import load_tokenizer, save_tokenizer
     from fromzero.tracking.logger import stage_logger
+    from fromzero.training.fingerprint import Fingerprint, begin, finish
     from fromzero.training.job import Job
     from fromzero.training.launcher import launch
-    from fromzero.training.run import forget, score
+    from fromzero.training.run import score
 
     _check_fit(tokenizer, token_shards)
     inputs = {"tokenizer": tokenizer.digest, "token_shards": token_shards.digest}
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "seed": seed}
     options = {**parts, "pretrain": pretrain.model_dump(mode="json")}
-    checkpoints = Path(scratch) / ".checkpoints" / f"base-{origin_of('base', inputs, options)[:12]}"
+    checkpoints, resume_from = begin(
+        Fingerprint.of("base", inputs, options),
+        Path(scratch) / ".checkpoints",
+        trainer.resume,
+        length="pretrain.trainer.max_steps",
+    )
     with Draft("model", Path(scratch)) as draft:
         job = Job(
             build=f"{training.__name__}:build",
             arguments={"tokenizer": str(tokenizer.path), "token_shards": str(token_shards.path), **options},
             machine=trainer,
             checkpoints=checkpoints,
+            resume_from=resume_from,
             result=draft.path,
             logger=stage_logger(),
         )
@@ -77,7 +83,7 @@ def pretrain_base_model(
         for sample in draft.facts["samples"]:
             logger.info("it writes:\n%s", indent(sample, "    "))
         save_tokenizer(load_tokenizer(tokenizer.path), draft.path, pretrain.context)
-        draft.afterwards = partial(forget, checkpoints)
+        draft.afterwards = partial(finish, checkpoints)
         return draft
 
 
