@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,9 @@ def test_every_artifact_is_whole_and_names_the_very_inputs_it_was_made_from(
 
 def test_nothing_unfinished_is_left(finished: tuple[Path, str]) -> None:
     leftovers = [path for path in (finished[0] / "data").rglob(".*") if path.name != ".gitkeep"]
-    assert [path for path in leftovers if any(path.rglob("*"))] == []
+    (kept,) = [path for path in leftovers if any(path.rglob("*"))]
+    names = {path.name for path in kept.glob("base-*/*")}
+    assert names == {"training.json", "run.json", "finished", "step-000000020"}, "for a longer pretraining"
 
 
 def runs(project: Path) -> list[Any]:
@@ -162,10 +164,8 @@ def test_a_flipped_byte_in_a_shard_is_refused_by_name(project: Path) -> None:
     assert (project / ARTIFACTS["base_model"] / "manifest.json").is_file()
 
 
-@pytest.fixture
-def interrupted(project: Path) -> Iterator[tuple[Path, list[str]]]:
-    """A pretraining that was stopped by Ctrl-C after its first checkpoint."""
-    command = ["run", "--pipeline", "pretrain", "recipe=tiny", "pretrain.trainer.max_steps=1500"]
+def cut_short(project: Path, command: list[str], until: Callable[[], bool], number: signal.Signals) -> str:
+    """Starts the command, and sends it the signal once `until` holds; what it printed as errors."""
     process = subprocess.Popen(
         [sys.executable, "-m", "kedro", *command],
         cwd=project,
@@ -174,27 +174,113 @@ def interrupted(project: Path) -> Iterator[tuple[Path, list[str]]]:
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not list(project.glob("data/.checkpoints/base-*/step-*")):
-        assert process.poll() is None and time.monotonic() < deadline, "no checkpoint came"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    while not until():
+        assert process.poll() is None and time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "go on" in errors
-    yield project, command
+    assert process.returncode == (130 if number == signal.SIGINT else -number), errors
+    return errors
 
 
-def test_after_ctrl_c_the_same_command_goes_on_from_the_checkpoint(
-    interrupted: tuple[Path, list[str]],
+def assert_unbroken(project: Path, run_id: str, name: str, steps: range) -> None:
+    """Each step once, in one run."""
+    from mlflow import MlflowClient
+
+    history = MlflowClient(f"sqlite:///{project / 'mlflow.db'}").get_metric_history(run_id, name)
+    assert [point.step for point in history] == list(steps)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_cut_short_in_pretraining_the_same_command_goes_on_from_the_checkpoint_in_the_same_run(
+    project: Path, number: signal.Signals
 ) -> None:
-    project, command = interrupted
-    assert "KILLED" in {run.info.status for run in runs(project)}
+    command = ["run", "--pipeline", "pretrain", "recipe=tiny", "pretrain.trainer.max_steps=1500"]
+    former = {run.info.run_id for run in runs(project)}
+
+    def begun() -> bool:
+        return bool(list(project.glob("data/.checkpoints/base-*/step-0000000[3-9]0")))
+
+    errors = cut_short(project, command, begun, number)
+    assert number == signal.SIGKILL or "go on" in errors
     assert Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts["steps"] == 20
+    begun_runs = [run for run in runs(project) if run.info.run_id not in former]
+    assert {run.info.status for run in begun_runs} == {"KILLED" if number == signal.SIGINT else "RUNNING"}
     done = kedro(project, *command)
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stdout
     assert Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts["steps"] == 1500
-    assert not list(project.glob("data/.checkpoints/*"))
+    ended_runs = [run for run in runs(project) if run.info.run_id not in former]
+    assert {run.info.run_id for run in ended_runs} == {run.info.run_id for run in begun_runs}
+    assert {run.info.status for run in ended_runs} == {"FINISHED"}
+    (training,) = [run for run in ended_runs if run.data.tags.get("stage") == "pretrain"]
+    assert_unbroken(project, training.info.run_id, "train/loss", range(5, 1501, 5))
+    assert_unbroken(project, training.info.run_id, "validation/loss", range(10, 1501, 10))
+    assert_unbroken(
+        project, training.info.run_id, "by_tokens/train/loss", range(5 * 512, 1501 * 512, 5 * 512)
+    )
+
+
+def test_cut_short_in_the_second_training_of_a_stage_the_first_is_not_done_again(project: Path) -> None:
+    command = ["run", "--pipeline", "finetune", "recipe=tiny", "finetune.trainer.epochs=12"]
+    former = {run.info.run_id for run in runs(project)}
+
+    def in_the_second() -> bool:
+        texts = [file.read_text() for file in project.glob("data/.attempts/*.json")]
+        done = any("finetune_base_model" in json.loads(text)["done"] for text in texts)
+        return done and bool(list(project.glob("data/.checkpoints/finetune-*/step-*")))
+
+    cut_short(project, command, in_the_second, signal.SIGKILL)
+    done = kedro(project, *command)
+    assert done.returncode == 0, done.stderr
+    assert "finished so far: build_examples, finetune_base_model" in done.stdout
+    assert "Running node: finetune_base_model" not in done.stdout
+    assert "from random weights: going on from step" in done.stdout
+    made = [run for run in runs(project) if run.info.run_id not in former]
+    assert sorted(run.data.tags.get("stage", "") for run in made) == ["", "evaluate", "finetune"]
+    assert {run.info.status for run in made} == {"FINISHED"}
+    steps = Artifact.open(project / ARTIFACTS["finetuned_model"]).manifest.facts["steps"]
+    (training,) = [run for run in made if run.data.tags.get("stage") == "finetune"]
+    for prefix in ("", "from_random/"):
+        assert_unbroken(project, training.info.run_id, f"{prefix}train/loss", range(5, steps + 1, 5))
+    assert not list(project.glob("data/.attempts/*")) and not list(
+        project.glob("data/.checkpoints/finetune-*")
+    )
+
+
+def test_a_longer_pretraining_goes_on_where_the_shorter_ended_if_the_rates_allow(project: Path) -> None:
+    constant = ["recipe=tiny", "schedule=constant"]
+    short = kedro(project, "run", "--pipeline", "pretrain", *constant)
+    longer = kedro(project, "run", "--pipeline", "pretrain", *constant, "pretrain.trainer.max_steps=30")
+    assert (short.returncode, longer.returncode) == (0, 0), short.stderr + longer.stderr
+    assert "pretraining: going on from step 20 of 30, after 10,240 tokens" in longer.stdout
+    continued = Artifact.open(project / ARTIFACTS["base_model"])
+    assert "longer_than" not in continued.manifest.facts
+    again = kedro(
+        project,
+        "run",
+        "--pipeline",
+        "pretrain",
+        *constant,
+        "pretrain.trainer.max_steps=30",
+        "trainer.resume=never",
+    )
+    assert again.returncode == 0 and "going on" not in again.stdout
+    assert Artifact.open(project / ARTIFACTS["base_model"]).digest == continued.digest
+
+
+def test_what_is_required_to_go_on_and_cannot_is_refused_with_what_differs(project: Path) -> None:
+    refused = kedro(
+        project,
+        "run",
+        "--pipeline",
+        "pretrain",
+        "recipe=tiny",
+        "optimizer.lr=1e-3",
+        "trainer.resume=required",
+    )
+    assert refused.returncode == 1
+    assert "optimizer.lr was 0.005, now 0.001: set it back, or trainer.resume=auto" in refused.stderr
 
 
 def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
@@ -218,7 +304,6 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
         if "stage" in run.data.tags:
             points = client.get_metric_history(run.info.run_id, "train/loss")
             assert [point.step for point in points] == [5, 10, 15, 20]
-    assert not list(project.glob("data/.checkpoints/*"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -28,6 +28,12 @@ from fromzero.errors import UserError
 from fromzero.lock import locked
 from fromzero.session import PlannedSession
 from fromzero.suggestions import hint
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+
+    from fromzero.attempt import Attempt
+    from fromzero.freshness import Plan
 
 SELECTION = (
     "tags",
@@ -70,9 +76,9 @@ def run(
 
 
 def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) -> None:
-    from fromzero import freshness
+    from fromzero.attempt import set_current_attempt
     from fromzero.closing_words import closing_words, plan_words
-    from fromzero.pipeline_registry import DEFAULT, wanted_stages
+    from fromzero.pipeline_registry import DEFAULT
     from fromzero.training.launcher import refuse_ranks
 
     refuse_ranks()
@@ -84,12 +90,15 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
         catalog = session.load_context().catalog
         pipeline = _combined(names or [DEFAULT])
         selection = {name: options[name] for name in SELECTION}
+        set_current_attempt(None)
         if not any(selection.values()):
-            plan = freshness.plan(pipeline, catalog, wanted_stages(names or [DEFAULT]))
-            plan_words(plan)
+            plan, attempt = _planned(names or [DEFAULT], pipeline, session.load_context())
+            plan_words(plan, attempt)
             if not plan.nodes:  # to Kedro an empty selection would mean everything
+                attempt.end()
                 return
             selection["node_names"] = plan.nodes
+            set_current_attempt(attempt)
         made = session.run(
             pipeline_names=names or None,
             runner=_runner(options),
@@ -97,6 +106,22 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
             **selection,
         )
         closing_words(made, catalog)
+
+
+def _planned(names: list[str], pipeline: Pipeline, context: KedroContext) -> tuple[Plan, Attempt]:
+    """What is to run: what is left of an attempt at the same command that was cut short, or all of it."""
+    from fromzero import freshness
+    from fromzero.attempt import Attempt
+    from fromzero.pipeline_registry import wanted_stages
+
+    given = pipeline, context.catalog, wanted_stages(names)
+    config = context.config_loader["parameters"]
+    attempt = Attempt.of(names, config)
+    plan = freshness.plan(*given, finished=attempt.done)
+    if not attempt.covers(plan.nodes) or config["trainer"]["resume"] == "never":
+        plan = freshness.plan(*given)
+        attempt.begin(plan.nodes)
+    return plan, attempt
 
 
 def _combined(names: list[str]) -> Pipeline:

@@ -13,6 +13,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
+    from fromzero.attempt import Attempt
     from fromzero.freshness import Plan
 
 NEXT_COMMANDS = {
@@ -22,9 +23,13 @@ NEXT_COMMANDS = {
 }
 
 
-def plan_words(plan: Plan) -> None:
+def plan_words(plan: Plan, attempt: Attempt) -> None:
     """One line for each stage that will run, with the reason; or that there is nothing to do."""
     console = _console()
+    if attempt.done:
+        console.print(
+            f"going on with what was cut short, finished so far: {', '.join(attempt.done)}", highlight=False
+        )
     for stage, reason in plan.reasons.items():
         console.print(f"[bold]{stage}[/bold]: {escape(reason)}", highlight=False)
     if not plan.nodes:

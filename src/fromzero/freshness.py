@@ -7,7 +7,7 @@ Changed code is not seen here: that is DVC's to decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,16 @@ class Plan:
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def plan(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], wanted: set[str]) -> Plan:
+def plan(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol[Any, Any],
+    wanted: set[str],
+    finished: Collection[str] = (),
+) -> Plan:
     """All nodes of the `wanted` stages, and those before them whose artifacts are not up to date.
 
-    Kept artifacts that fit are brought back on the way.
+    Kept artifacts that fit are brought back on the way. Nodes in `finished`, by an attempt at this very plan
+    that was cut short, count as the ones before: they run only where they are not up to date.
 
     Raises:
         UserError: something else lies where an artifact will be published.
@@ -46,7 +52,8 @@ def plan(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], wanted: set[str
     made_anew: set[str] = set()
     for node in pipeline.nodes:
         stage = stage_of(node)
-        reason = "asked for" if stage in wanted else _reason(node, catalog, made_anew)
+        asked = stage in wanted and node.name not in finished
+        reason = "asked for" if asked else _reason(node, catalog, made_anew)
         if reason is not None:
             for _, dataset in _artifacts(node.outputs, catalog):
                 replaceable(dataset.path)  # hours of work must not end at a folder that is in the way

@@ -22,12 +22,13 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from fromzero.artifacts import Artifact, Draft
+from fromzero.attempt import current_attempt
 from fromzero.datasets.artifact import ArtifactDataset
 from fromzero.errors import Interrupted, UserError
 from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 from fromzero.tokenization import SMALLEST_VOCABULARY
-from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
+from fromzero.tracking.runs import PipelineRun, StageRun, Status, set_current_run
 from fromzero.training.launcher import with_devices
 from fromzero.training.options import LoopOptions, uneven_share
 
@@ -101,10 +102,32 @@ class ManifestHooks:
             data.inputs, data.options = dict(digests), dict(options)
 
 
+class AttemptHooks:
+    """Notes each node whose outputs are safe; a command that is cut short then does not run it again."""
+
+    def __init__(self) -> None:
+        self._missing: dict[str, set[str]] = {}
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        missing = self._missing.setdefault(node.name, set(node.outputs))
+        missing.discard(dataset_name)
+        attempt = current_attempt()
+        if attempt is not None and not missing:
+            attempt.finish_node(node.name)
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        attempt = current_attempt()
+        if attempt is not None:
+            attempt.end()
+
+
 class TrackingHooks:
     """Keeps one MLflow run a `kedro run`, with a child a stage, and its status right.
 
-    An exception ends it as FAILED; Ctrl-C and SIGTERM (made one) and `Interrupted` as KILLED. Kedro tells
+    The run of an attempt at the same command that was cut short is gone on with. An exception ends it as
+    FAILED; Ctrl-C and SIGTERM (made one) and `Interrupted` as KILLED. Kedro tells
     no hook of a KeyboardInterrupt, so the exit of the process closes what is open. Once work has begun,
     a store that fails costs its record and never the work.
     """
@@ -129,7 +152,11 @@ class TrackingHooks:
         self._stage = None
         self._left = Counter(stage_of(node) for node in pipeline.nodes)
         self._catalog = catalog
-        self._run = PipelineRun(self._project, _name(run_params), self._config)
+        attempt = current_attempt()
+        former = StageRun(attempt.uri, attempt.run) if attempt and attempt.uri and attempt.run else None
+        self._run = PipelineRun(self._project, _name(run_params), self._config, former)
+        if attempt is not None:
+            attempt.track(self._run.uri, self._run.run_id)
         atexit.register(self._end, "KILLED")
         self._handle_termination()
 
@@ -150,7 +177,7 @@ class TrackingHooks:
         if self._run is None:
             return
         with _at_no_cost():
-            set_current_stage_run(self._run.stage(stage))
+            set_current_run(self._run, stage)
             for name, value in inputs.items():
                 if isinstance(value, Artifact):
                     self._run.log_input(stage, name, value)
@@ -165,7 +192,7 @@ class TrackingHooks:
     @hook_impl
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
-        set_current_stage_run(None)
+        set_current_run(None)
         if self._run is not None and "metrics" in outputs:
             with _at_no_cost():
                 self._run.log_metrics(outputs["metrics"])
@@ -196,7 +223,7 @@ class TrackingHooks:
 
     def _end(self, status: Status, error: str | None = None) -> None:
         run, self._run = self._run, None
-        set_current_stage_run(None)
+        set_current_run(None)
         if run is None:
             return
         atexit.unregister(self._end)

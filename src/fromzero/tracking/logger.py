@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fromzero.tracking.runs import StageRun, current_stage_run, name_of
+from fromzero.tracking.runs import StageRun, name_of, resumed_stage_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +43,8 @@ class MetricLogger(Logger):
         self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
         self._next_count = POINTS_HELD
         self._warned = False
+        self._newest: dict[str, int] = {}
+        self._former: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -68,6 +71,9 @@ class MetricLogger(Logger):
     def _add(self, key: str, value: float, step: int) -> None:
         from mlflow.entities import Metric
 
+        if self._newest.get(key) == step:  # e.g. the tokens, of the training and of the validation
+            return
+        self._newest[key] = step
         now = int(time.time() * 1000)
         self._points.append(Metric(name_of(self._prefix + key), float(value), now, step))
 
@@ -78,7 +84,8 @@ class MetricLogger(Logger):
 
                 self._client = MlflowClient(self._run.uri)
             while self._points:
-                self._client.log_batch(self._run.run_id, metrics=self._points[:POINTS_A_BATCH])
+                points = [point for point in self._points[:POINTS_A_BATCH] if self._is_new(point)]
+                self._client.log_batch(self._run.run_id, metrics=points)
                 del self._points[:POINTS_A_BATCH]
         except Exception as error:  # locked, full, unreachable: whatever it is, training goes on
             if not self._warned:
@@ -87,6 +94,23 @@ class MetricLogger(Logger):
             self._warned = True
         self._next_write = time.monotonic() + SECONDS_BETWEEN_WRITES
         self._next_count = len(self._points) + POINTS_HELD
+
+    def _is_new(self, point: Metric) -> bool:
+        """A training that goes on from a checkpoint repeats steps after it, which may be logged already."""
+        assert self._client is not None
+        if point.key not in self._former:
+            former = self._client.get_metric_history(self._run.run_id, point.key)
+            self._former[point.key] = max((known.step for known in former), default=-1)
+        return point.step > self._former[point.key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points that are not yet written: a process that is killed would lose them for the curve."""
+        return {"points": [(point.key, point.value, point.timestamp, point.step) for point in self._points]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        from mlflow.entities import Metric
+
+        self._points = [Metric(*point) for point in state["points"]]
 
     @rank_zero_only
     def save(self) -> None:
@@ -98,12 +122,12 @@ class MetricLogger(Logger):
         self._write()
 
 
-def stage_logger(prefix: str = "") -> tuple[str, dict[str, Any]] | None:
-    """The name and the arguments of a logger into the run of the stage whose node runs now.
+def stage_logger(checkpoints: Path, *, resumed: bool, prefix: str = "") -> tuple[str, dict[str, Any]] | None:
+    """The name and the arguments of a logger for the training whose checkpoints are there.
 
-    They can be sent to the process that trains; None where nothing is tracked.
+    They can be sent to the process that trains; None where nothing is tracked. See `resumed_stage_run`.
     """
-    run = current_stage_run()
+    run = resumed_stage_run(checkpoints / "run.json", resumed=resumed)
     if run is None:
         return None
     return f"{__name__}:metric_logger", {"uri": run.uri, "run_id": run.run_id, "prefix": prefix}

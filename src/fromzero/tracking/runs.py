@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,17 +43,34 @@ class StageRun:
     run_id: str
 
 
-_current: StageRun | None = None
+_current: tuple[PipelineRun, str] | None = None
 
 
 def current_stage_run() -> StageRun | None:
     """The run of the stage whose node runs now; None where nothing is tracked, e.g. in a notebook."""
-    return _current
+    return _current[0].stage(_current[1]) if _current is not None else None
 
 
-def set_current_stage_run(run: StageRun | None) -> None:
+def set_current_run(run: PipelineRun | None, stage: str = "") -> None:
+    """`stage` is that of the node which is about to run."""
     global _current
-    _current = run
+    _current = (run, stage) if run is not None else None
+
+
+def resumed_stage_run(file: Path, *, resumed: bool) -> StageRun | None:
+    """The run that the curve of a training belongs to: that in which it began, else the one of its stage.
+
+    Args:
+        file: beside the checkpoints; remembers the run.
+        resumed: whether the training goes on from them.
+    """
+    if _current is None:
+        return None
+    run, stage = _current
+    if resumed and file.is_file():
+        run.adopt(stage, StageRun(**json.loads(file.read_text(encoding="utf-8"))))
+    file.write_text(json.dumps(asdict(run.stage(stage))), encoding="utf-8")
+    return run.stage(stage)
 
 
 class PipelineRun:
@@ -63,8 +80,12 @@ class PipelineRun:
         uri, run_id: of the parent.
     """
 
-    def __init__(self, project: Path, name: str, config: dict[str, Any]) -> None:
+    def __init__(
+        self, project: Path, name: str, config: dict[str, Any], former: StageRun | None = None
+    ) -> None:
         """Opens the store, closes runs of dead processes, and logs `config`.
+
+        `former` is gone on with, if it is there and was not finished; its `config` is that already logged.
 
         Raises:
             UserError: the store cannot be used; nothing has been done yet.
@@ -76,8 +97,11 @@ class PipelineRun:
         try:
             self._client, self._experiment = open_store(project, self.uri)
             close_dead_runs(self._client, self._experiment)
-            self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
-            self._log_config(config)
+            if former is not None and self._reopen(former):
+                self.run_id = former.run_id
+            else:
+                self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
+                self._log_config(config)
         except Exception as error:  # whatever a store or its migrations raise, the user must mend the store
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
@@ -98,11 +122,42 @@ class PipelineRun:
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         self._client.log_text(self.run_id, text, "config.yaml")
 
+    def _reopen(self, former: StageRun) -> bool:
+        """Sets a run that was cut short to RUNNING; False where it was finished, or deleted, or elsewhere."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            info = self._client.get_run(former.run_id).info
+        except MlflowException:
+            return False
+        if former.uri != self.uri or info.lifecycle_stage != "active" or info.status == "FINISHED":
+            return False
+        self._client.set_tag(former.run_id, PROCESS_TAG, process_tag())
+        self._client.update_run(former.run_id, status="RUNNING")
+        return True
+
     def stage(self, name: str) -> StageRun:
-        """The child run of a stage, made at the first call."""
+        """The child run of a stage, made or gone on with at the first call."""
         if name not in self._stages:
-            self._stages[name] = self._create(name, {"mlflow.parentRunId": self.run_id, "stage": name})
+            former = self._former_stage(name)
+            made = {"mlflow.parentRunId": self.run_id, "stage": name}
+            self._stages[name] = former or self._create(name, made)
         return StageRun(self.uri, self._stages[name])
+
+    def _former_stage(self, name: str) -> str | None:
+        wanted = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.stage = '{name}'"
+        for run in self._client.search_runs([self._experiment], wanted):
+            if self._reopen(StageRun(self.uri, run.info.run_id)):
+                return str(run.info.run_id)
+        return None
+
+    def adopt(self, stage: str, former: StageRun) -> None:
+        """Goes on with the run of a stage that was cut short below another parent."""
+        if former == self.stage(stage) or not self._reopen(former):
+            return
+        self._client.delete_run(self._stages[stage])  # new, and empty but for the inputs
+        self._client.set_tag(former.run_id, "mlflow.parentRunId", self.run_id)
+        self._stages[stage] = former.run_id
 
     def log_input(self, stage: str, name: str, artifact: Artifact) -> None:
         """Names the bytes that a stage read, once; the whole digest is in the tag `sha256`."""

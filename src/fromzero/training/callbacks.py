@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.checkpoint.stateful import Stateful
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
@@ -129,10 +130,16 @@ class Curves(StepCallback):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["curves"] = gathered((self.tokens, float(self.loss_sum), self.batches))
+        checkpoint["loggers"] = [log.state_dict() for log in trainer.loggers if isinstance(log, Stateful)]
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        keepers = [log for log in trainer.loggers if isinstance(log, Stateful)]
+        for log, state in zip(
+            keepers, checkpoint["loggers"], strict=False
+        ):  # or nothing is tracked this time
+            log.load_state_dict(state)
         parts = checkpoint["curves"]
         self.tokens_of_all = sum(tokens for tokens, _, _ in parts)
         if len(parts) != trainer.world_size:  # another number of ranks goes on: the first one counts for all

@@ -61,7 +61,7 @@ class Fingerprint(Options):
 
     @classmethod
     def of(cls, name: str, inputs: dict[str, str], options: dict[str, Any]) -> Fingerprint:
-        return cls(name=name, inputs=inputs, options=options, code=_code())
+        return cls(name=name, inputs=inputs, options=options, code=code())
 
     @property
     def folder(self) -> str:
@@ -78,7 +78,8 @@ class Fingerprint(Options):
 
 
 @cache
-def _code() -> dict[str, str]:
+def code() -> dict[str, str]:
+    """Versions of `LIBRARIES`, and as `fromzero` the digest of what `SOURCES` name."""
     package = Path(fromzero.__file__).parent
     places = [package / name for name in SOURCES]
     files = [
@@ -143,7 +144,7 @@ def _start_anew(own: Fingerprint, folder: Path, found: Path | None) -> None:
         folder.mkdir(parents=True)
     else:
         shutil.copytree(
-            found.parent, folder, ignore=shutil.ignore_patterns("step-*", ".*", "ranks", FINISHED)
+            found.parent, folder, ignore=shutil.ignore_patterns("step-*", ".*", "ranks", "run.json", FINISHED)
         )
     (folder / FILE).write_text(own.model_dump_json(indent=1), encoding="utf-8")
 

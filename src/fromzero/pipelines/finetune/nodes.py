@@ -92,7 +92,9 @@ def _finetune(
             checkpoints=checkpoints,
             resume_from=resume_from,
             result=draft.path,
-            logger=stage_logger("from_random/" if random else ""),
+            logger=stage_logger(
+                checkpoints, resumed=resume_from is not None, prefix="from_random/" if random else ""
+            ),
         )
         draft.facts |= launch(job)
         tokenizer = AutoTokenizer.from_pretrained(base_model.path)

@@ -64,7 +64,7 @@ def pretrain_base_model(
             checkpoints=checkpoints,
             resume_from=resume_from,
             result=draft.path,
-            logger=stage_logger(),
+            logger=stage_logger(checkpoints, resumed=resume_from is not None),
         )
         outcome = launch(job)
         network = AutoModelForCausalLM.from_pretrained(draft.path)
