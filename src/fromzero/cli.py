@@ -1,4 +1,4 @@
-"""`kedro run` with Hydra's overrides as arguments, and `kedro compose`.
+"""`kedro run` with Hydra's overrides as arguments, and the commands beside it.
 
 Options of `run` are taken from Kedro's own command, so a new version of Kedro brings its own.
 """
@@ -169,6 +169,28 @@ def compose(overrides: tuple[str, ...], output: Path | None, verbose: bool) -> N
             output.write_text(text, encoding="utf-8")
         else:
             click.echo(text, nl=False)
+
+
+@cli.command("verify-resume")
+@click.argument("overrides", nargs=-1)
+@click.option("--stage", type=click.Choice(["pretrain", "finetune"]), default="pretrain", show_default=True)
+@click.option("--steps", type=click.IntRange(min=4), default=40, show_default=True, help="Length of the run.")
+@click.option("--kills", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the moments of the kills.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback of an error.")
+def verify_resume(
+    overrides: tuple[str, ...], stage: str, steps: int, kills: int, seed: int, verbose: bool
+) -> None:
+    """Kill a training of this configuration again and again; it must end as one that was left alone."""
+    from fromzero.resume_proof import prove
+
+    with one_line_errors(verbose=verbose):
+        session = PlannedSession.create(runtime_params={OVERRIDES: list(overrides)})
+        with session:
+            context = session.load_context()
+            with locked(Path(context.params["paths"]["scratch"]) / ".lock"):
+                prove(stage, context, steps, kills, seed, click.echo)
+        click.echo("weights, optimizer, generators, curves and batches are the same to the last bit")
 
 
 @cli.command("dvc-sync")

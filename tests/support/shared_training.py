@@ -45,12 +45,18 @@ class TinyModel(nn.Module):
 class Drawn:
     """Random tokens, a function of the index; `event` happens where micro-batch `when` is asked for."""
 
-    def __init__(self, when: int, event: Callable[[], None]) -> None:
-        self.when, self.event = when, event
+    batches_an_epoch = 10
+
+    def __init__(self, when: int, event: Callable[[], None], forgetful: bool = False) -> None:
+        self.when, self.event, self.forgetful = when, event, forgetful
+        self.asked = 0
 
     def train_batch(self, index: int) -> Batch:
         if index == self.when:
             self.event()
+        self.asked += 1
+        if self.forgetful:
+            index = self.asked
         return packed_batch(np.random.default_rng(index).integers(0, 20, (2, 13)).astype(np.uint16), bos_id=0)
 
     def validation_batches(self) -> Iterator[Batch]:
@@ -98,13 +104,19 @@ EVENTS = {
 }
 
 
-def build(dropout: float = 0.0, when: int = -1, event: str = "nothing", accumulate: int = 4) -> Training:
+def build(
+    dropout: float = 0.0,
+    when: int = -1,
+    event: str = "nothing",
+    accumulate: int = 4,
+    forgetful: bool = False,
+) -> Training:
     torch.manual_seed(0)
     return Training(
         name="test",
         model=TinyModel(dropout),
         objective=NextToken(torch.ones(20, dtype=torch.long)),
-        source=Drawn(when, EVENTS[event]),
+        source=Drawn(when, EVENTS[event], forgetful),
         optimizer=partial(adamw, lr=0.02),
         schedule=cosine(STEPS),
         steps=STEPS,

@@ -40,14 +40,15 @@ def run_job(job: Job) -> dict[str, Any]:
     from fromzero.training.run import fit
 
     first = rank_environment().global_rank() == 0
-    training = _called(job.build, job.arguments)
-    metrics = _called(*job.logger) if job.logger is not None and first else None
+    training = call_named(job.build, job.arguments)
+    metrics = call_named(*job.logger) if job.logger is not None and first else None
     facts = fit(training, job.machine, job.checkpoints, metrics, job.resume_from)
     if first:
         training.model.save_pretrained(job.result)
     return facts
 
 
-def _called(dotted: str, arguments: dict[str, Any]) -> Any:
+def call_named(dotted: str, arguments: dict[str, Any]) -> Any:
+    """What `module:function` returns."""
     module, _, name = dotted.partition(":")
     return getattr(import_module(module), name)(**arguments)

@@ -76,7 +76,6 @@ def _finetune(
     from fromzero.pipelines.finetune import training
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, forget
-    from fromzero.training.job import Job
     from fromzero.training.launcher import launch
 
     inputs = {"base_model": base_model.digest, "task_examples": task_examples.digest}
@@ -84,19 +83,10 @@ def _finetune(
     fingerprint = Fingerprint.of("finetune", inputs, options)
     checkpoints, resume_from = begin(fingerprint, Path(scratch) / ".checkpoints", machine.resume)
     with Draft("model", Path(scratch)) as draft:
-        paths = {"base_model": str(base_model.path), "task_examples": str(task_examples.path)}
-        job = Job(
-            build=f"{training.__name__}:build",
-            arguments={**paths, **options},
-            machine=machine,
-            checkpoints=checkpoints,
-            resume_from=resume_from,
-            result=draft.path,
-            logger=stage_logger(
-                checkpoints, resumed=resume_from is not None, prefix="from_random/" if random else ""
-            ),
-        )
-        draft.facts |= launch(job)
+        job = training.job(base_model, task_examples, options, machine, checkpoints, draft.path)
+        prefix = "from_random/" if random else ""
+        curve = stage_logger(checkpoints, resumed=resume_from is not None, prefix=prefix)
+        draft.facts |= launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))
         tokenizer = AutoTokenizer.from_pretrained(base_model.path)
         tokenizer.model_max_length = instantiate(task).max_tokens  # who serves it cuts where training did
         tokenizer.save_pretrained(draft.path)

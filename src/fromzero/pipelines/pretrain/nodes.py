@@ -42,7 +42,6 @@ def pretrain_base_model(
     from fromzero.tokenization import load_tokenizer, save_tokenizer
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, finish
-    from fromzero.training.job import Job
     from fromzero.training.launcher import launch
     from fromzero.training.run import score
 
@@ -57,16 +56,9 @@ def pretrain_base_model(
         length="pretrain.trainer.max_steps",
     )
     with Draft("model", Path(scratch)) as draft:
-        job = Job(
-            build=f"{training.__name__}:build",
-            arguments={"tokenizer": str(tokenizer.path), "token_shards": str(token_shards.path), **options},
-            machine=trainer,
-            checkpoints=checkpoints,
-            resume_from=resume_from,
-            result=draft.path,
-            logger=stage_logger(checkpoints, resumed=resume_from is not None),
-        )
-        outcome = launch(job)
+        job = training.job(tokenizer, token_shards, options, trainer, checkpoints, draft.path)
+        curve = stage_logger(checkpoints, resumed=resume_from is not None)
+        outcome = launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))
         network = AutoModelForCausalLM.from_pretrained(draft.path)
         objective = training.objective(tokenizer.path)
         draft.facts |= {
