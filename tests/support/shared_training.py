@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,13 @@ def kill(whom: Callable[[], int], number: signal.Signals) -> None:
     os.kill(whom(), number)
 
 
+def stop_the_head() -> None:
+    """Waits until it has handed on the signal: the training would be over before."""
+    kill(lambda: int(os.environ["HEAD"]), signal.SIGUSR1)
+    while not Path(os.environ["STOP"]).exists():
+        time.sleep(0.01)
+
+
 EVENTS = {
     "nothing": lambda: None,
     "fail": fail,
@@ -94,6 +102,7 @@ EVENTS = {
     "interrupt launcher": partial(kill, os.getppid, signal.SIGINT),
     "kill launcher": partial(kill, os.getppid, signal.SIGKILL),
     "terminate rank": partial(kill, os.getpid, signal.SIGTERM),
+    "stop head": stop_the_head,
     "kill rank": partial(kill, os.getpid, signal.SIGKILL),
 }
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from fromzero.training.options import Options, TrainerOptions
 
+STOP = "stop"
+"""A file of that name among the checkpoints asks the ranks to stop after the step, by the signal in it."""
+
 
 class Job(Options):
     """What one rank needs to know; it goes through JSON.
@@ -34,13 +37,14 @@ def run_job(job: Job) -> dict[str, Any]:
     Raises:
         Interrupted, UserError: as `fit` does.
     """
-    from fromzero.training.ranks import rank_environment
+    from fromzero.training.ranks import gathered, rank_environment
     from fromzero.training.run import fit
 
     first = rank_environment().global_rank() == 0
     training = _called(job.build, job.arguments)
     metrics = _called(*job.logger) if job.logger is not None and first else None
     facts = fit(training, job.machine, job.checkpoints, metrics)
+    gathered(None)  # no rank reads the checkpoints any more: who has the result may remove them
     if first:
         training.model.save_pretrained(job.result)
     return facts

@@ -1,0 +1,232 @@
+"""Ranks that are started from outside, as by two nodes with two ranks each: an agent each, which meet on the loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fromzero.errors import Interrupted, UserError
+from fromzero.training.checkpoints import latest_checkpoint
+from fromzero.training.job import Job
+from fromzero.training.launcher import RankFailed, launch
+from fromzero.training.options import TrainerOptions
+
+SUPPORT = Path(__file__).parents[1] / "support"
+STEPS = 12
+LIMIT = 300  # seconds, for a machine that is busy
+
+
+@pytest.fixture(autouse=True, scope="module")
+def builders() -> Iterator[None]:
+    """Ranks import what this process can import."""
+    sys.path.insert(0, str(SUPPORT))
+    yield
+    sys.path.remove(str(SUPPORT))
+
+
+@pytest.fixture(autouse=True)
+def handlers_are_left_as_they_were() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def machine(**options: Any) -> TrainerOptions:
+    common = {"accelerator": "cpu", "precision": "32-true", "threads": 1, "log_every": 2}
+    return TrainerOptions(**{**common, "checkpoint_every": 5, **options})
+
+
+def external(folder: Path, **arguments: Any) -> Job:
+    """For two nodes with two ranks each."""
+    where = f"127.0.0.2:{free_port()}"
+    nodes = machine(launcher="external", nodes=2, devices=2, address=where)
+    return job(folder, nodes, **arguments)
+
+
+def job(folder: Path, machine: TrainerOptions, **arguments: Any) -> Job:
+    folder.mkdir(exist_ok=True)
+    return Job(
+        build="shared_training:build",
+        arguments=arguments,
+        machine=machine,
+        checkpoints=folder / "checkpoints",
+        result=folder / "result",
+        logger=("shared_training:Points", {"file": str(folder / "points.jsonl")}),
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def nodes(folder: Path, *ranks: int, **environment: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Runs the script of the head on each node, once it is there, as the files in `docs/scaling` do."""
+    start = folder / "start.sh"
+    loop = f"until [ -e {start} ]; do sleep 0.1; done; exec bash {start}"
+    base = {**os.environ, "HEAD": str(os.getpid()), "STOP": str(folder / "checkpoints/stop"), **environment}
+    started = [
+        subprocess.Popen(
+            ["bash", "-c", loop],
+            env={**base, "NODE_RANK": str(rank)},
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        for rank in ranks
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def wait_for_the_end_of(processes: list[subprocess.Popen[str]]) -> list[str]:
+    return [process.communicate(timeout=LIMIT)[0] for process in processes]
+
+
+def training(folder: Path) -> dict[str, Any]:
+    """What came of it: the newest value of each metric at each step, and the weights."""
+    lines = [json.loads(line) for line in (folder / "points.jsonl").read_text().splitlines()]
+    points = {
+        (line["step"], name): value
+        for line in lines
+        for name, value in line.items()
+        if name != "train/tokens_per_second"
+    }
+    return {"points": points, "weights": torch.load(folder / "result" / "weights.pt")}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One process, four passes a step."""
+    folder = tmp_path_factory.mktemp("alone")
+    facts = launch(job(folder, machine()))
+    return {"facts": facts, **training(folder)}
+
+
+def assert_is(folder: Path, facts: dict[str, Any], alone: dict[str, Any]) -> None:
+    made = training(folder)
+    assert facts == {**alone["facts"], "best_validation/loss": facts["best_validation/loss"]}
+    assert made["points"].keys() == alone["points"].keys()
+    assert made["points"] == pytest.approx(alone["points"], rel=1e-5, abs=1e-5)
+    for name, weight in made["weights"].items():
+        torch.testing.assert_close(weight, alone["weights"][name], rtol=1e-5, atol=1e-5)
+
+
+def test_two_nodes_make_the_training_of_one_process(
+    tmp_path: Path, alone: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with nodes(tmp_path, 0, 1) as started:
+        facts = launch(external(tmp_path))
+        first, second = wait_for_the_end_of(started)
+    assert_is(tmp_path, facts, alone)
+    assert [process.returncode for process in started] == [0, 0], first + second
+    assert len((tmp_path / "points.jsonl").read_text().splitlines()) == STEPS // 2 + STEPS // 3
+    assert "test" in first and "test" not in second, "progress is shown on the node of rank 0"
+    assert not (tmp_path / "start.sh").exists()
+    assert "NODE_RANK=1 on the other" in capfd.readouterr().out
+
+
+def test_the_printed_line_is_all_that_a_node_needs(
+    tmp_path: Path, alone: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Typed by hand in another folder, on each node with its rank; no other variable, no script."""
+    code = (
+        "import sys; from pathlib import Path; from fromzero.training.job import Job; "
+        "from fromzero.training.launcher import launch; "
+        f"launch(Job.model_validate_json(Path({str(tmp_path / 'given.json')!r}).read_text()))"
+    )
+    (tmp_path / "given.json").write_text(external(tmp_path).model_dump_json())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "80"}
+    head = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+    assert head.stdout is not None
+    line = next(line for line in head.stdout if "torchrun" in line)
+    typed = [
+        subprocess.Popen(
+            ["bash", "-c", line.replace("NODE_RANK=0", f"NODE_RANK={rank}")],
+            env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+            cwd="/",
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.wait(timeout=LIMIT) for process in [*typed, head]] == [0, 0, 0]
+    head.stdout.close()
+    made = training(tmp_path)
+    assert made["points"] == pytest.approx(alone["points"], rel=1e-5, abs=1e-5)
+
+
+def test_a_rank_that_fails_on_one_node_ends_all_with_its_own_traceback(tmp_path: Path) -> None:
+    with nodes(tmp_path, 0, 1) as started:
+        with pytest.raises(RankFailed, match=r"^rank 2: RuntimeError: the disk is on fire") as caught:
+            launch(external(tmp_path, when=18, event="fail"))
+        wait_for_the_end_of(started)
+    (note,) = caught.value.__notes__
+    assert note.count("Traceback") == 1 and "in train_batch" in note
+    assert ranks_of(tmp_path) == []
+
+
+def test_a_signal_to_the_head_stops_all_nodes_in_order_and_the_same_command_goes_on(
+    tmp_path: Path, alone: dict[str, Any]
+) -> None:
+    with nodes(tmp_path, 0, 1) as started:
+        with pytest.raises(Interrupted, match=r"test stopped by SIGUSR1 at step \d+ of 12; run the same"):
+            launch(external(tmp_path, when=18, event="stop head"))
+        wait_for_the_end_of(started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert latest_checkpoint(tmp_path / "checkpoints") is not None
+    with nodes(tmp_path, 0, 1):
+        facts = launch(external(tmp_path))
+    assert_is(tmp_path, facts, alone)
+
+
+def test_a_head_that_nobody_answers_leaves_on_a_signal(tmp_path: Path) -> None:
+    waiting = (
+        f"until [ -e {tmp_path}/start.sh ]; do sleep 0.1; done; while [ -e {tmp_path}/start.sh ]; "
+        f"do kill -TERM {os.getpid()}; sleep 2; done"
+    )
+    with subprocess.Popen(["bash", "-c", waiting]), pytest.raises(Interrupted, match="stopped by SIGTERM; run"):
+        launch(external(tmp_path))
+    assert not list((tmp_path / "checkpoints").rglob("job.json"))
+
+
+def test_a_node_that_starts_late_with_the_line_of_an_earlier_attempt_does_nothing(tmp_path: Path) -> None:
+    """Neither trains it what nobody waits for, nor can its outcome be taken for that of another attempt."""
+    ...
+
+
+def ranks_of(folder: Path) -> list[str]:
+    """The command lines of ranks that name the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it ended meanwhile
+            continue
+        if str(folder) in line and "worker" in line:
+            found.append(line)
+    return found
