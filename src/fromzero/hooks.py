@@ -63,9 +63,7 @@ class DevicesHooks:
         assert isinstance(machine.devices, int)
         for stage in stages:
             loop: LoopOptions = catalog.load(f"params:{stage}").trainer
-            problem = uneven_share(
-                stage, loop.batch_size, loop.accumulate, machine.devices, machine.nodes
-            )
+            problem = uneven_share(stage, loop.batch_size, loop.accumulate, machine.devices, machine.nodes)
             if problem is not None:
                 raise UserError(problem)
 

@@ -94,6 +94,12 @@ def stop_the_head() -> None:
         time.sleep(0.01)
 
 
+def kill_the_head() -> None:
+    """And is at work when the next one comes."""
+    kill(lambda: int(os.environ["HEAD"]), signal.SIGKILL)
+    signal.pause()
+
+
 EVENTS = {
     "nothing": lambda: None,
     "fail": fail,
@@ -103,6 +109,7 @@ EVENTS = {
     "kill launcher": partial(kill, os.getppid, signal.SIGKILL),
     "terminate rank": partial(kill, os.getpid, signal.SIGTERM),
     "stop head": stop_the_head,
+    "kill head": kill_the_head,
     "kill rank": partial(kill, os.getpid, signal.SIGKILL),
 }
 

@@ -1,7 +1,7 @@
-"""Ranks that somebody else starts, on several nodes: this process, the head, writes the job, says how, and waits.
+"""Ranks that somebody else starts, on several nodes: this process, the head, says how, and waits.
 
-The head and the ranks know one another by files alone, in folders that all nodes see. Each attempt has a folder
-of its own, so that whoever comes late with the line of an earlier one finds no job, and ends.
+The head and the ranks know one another by files alone, in folders that all nodes see. Each attempt has a
+folder of its own, so that whoever comes late with the line of an earlier one finds no job, and ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ ENDED = "ended"
 """In the folder of a node: the exit code of its `torchrun`."""
 
 
-def on_nodes(job: Job, signals: tuple[signal.Signals, ...], seconds_to_stop: float) -> tuple[Path, str | None]:
+def on_nodes(
+    job: Job, signals: tuple[signal.Signals, ...], seconds_to_stop: float
+) -> tuple[Path, str | None]:
     """Waits for ranks that are started elsewhere. Returns the folder that holds the outcome, if there is one,
     and the signal that this process was stopped by.
 
@@ -55,11 +57,12 @@ def on_nodes(job: Job, signals: tuple[signal.Signals, ...], seconds_to_stop: flo
     folder.mkdir(parents=True)
     file, start = folder / "job.json", checkpoints.parent / START
     _write(file, job.model_dump_json(indent=1))
-    line = _torchrun(job, file)
-    _write(start, _script(line, folder))
-    _say_how(job, line, start)
     try:
-        with _signals_to(checkpoints / STOP, signals) as received:
+        with _signals_to(checkpoints / STOP, signals) as received:  # before anybody can answer
+            _write(file, job.model_dump_json(indent=1))
+            line = _torchrun(job, file)
+            _write(start, _script(line, folder))
+            _say_how(job, line, start)
             _wait(job, folder, received, seconds_to_stop)
     finally:
         start.unlink(missing_ok=True)
@@ -97,8 +100,8 @@ def _broken_node(folder: Path) -> str | None:
     for file in sorted(folder.glob(f"node-*/{ENDED}")):
         if (code := file.read_text(encoding="utf-8").strip()) not in ("", "0"):
             return (
-                f"{file.parent.name} ended with code {code}, and no rank said why: read what it printed there "
-                f"and in {file.parent}, then run the same command to go on from the last checkpoint"
+                f"{file.parent.name} ended with code {code}, and no rank said why: read what it printed "
+                f"there and in {file.parent}, then run the same command to go on from the last checkpoint"
             )
     return None
 
@@ -124,7 +127,9 @@ def _torchrun(job: Job, file: Path) -> str:
         *("--master-addr", host.strip("[]"), "--master-port", port, "--rdzv-id", file.parent.name),
         *("--max-restarts", 0, "--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", "--shutdown-timeout", 120),
     ]
-    if isinstance(job.machine.devices, int) and job.machine.devices > 1:  # the first of a node has its terminal
+    if (
+        isinstance(job.machine.devices, int) and job.machine.devices > 1
+    ):  # the first of a node has its terminal
         words += ["--redirects", ",".join(f"{rank}:3" for rank in range(1, job.machine.devices))]
     rank = f'--node-rank "$NODE_RANK" --log-dir {shlex.quote(str(file.parent))}/node-"$NODE_RANK"'
     return " ".join([_quoted(words), rank, _quoted(["-m", worker.__name__, file])])
@@ -143,7 +148,8 @@ def _surroundings() -> str:
 def _own_path() -> list[str]:
     """What this process can import beyond what its interpreter always can."""
     own = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return [path for path in sys.path if path and not path.startswith(own) and not path.endswith(".zip")]
+    found = [path for path in sys.path if path and not path.startswith(own) and not path.endswith(".zip")]
+    return list(dict.fromkeys(found))
 
 
 def _script(line: str, folder: Path) -> str:
@@ -151,12 +157,13 @@ def _script(line: str, folder: Path) -> str:
     return f"""#!/usr/bin/env bash
 # The ranks of one node, for the training that now waits for them; NODE_RANK: which node, from 0.
 # A node that has begun does not begin again, so this can be run in a loop.
+trap : TERM INT USR1 # whoever ends all processes of a node ends the ranks in order, and this waits for them
 export NODE_RANK="${{NODE_RANK:-${{SLURM_NODEID:?or NODE_RANK must say which node this is, from 0}}}}"
 mkdir {node} 2>/dev/null || exit 0
 {_surroundings()}
 {line}
 code=$?
-echo $code >{node}/{ENDED} 2>/dev/null # no such folder: the training is over, and forgotten
+{{ echo $code >{node}/{ENDED}; }} 2>/dev/null # no such folder: the training is over, and forgotten
 exit $code
 """
 
@@ -183,7 +190,7 @@ def _write(file: Path, text: str) -> None:
 
 @contextmanager
 def _signals_to(file: Path, signals: tuple[signal.Signals, ...]) -> Iterator[list[signal.Signals]]:
-    """Hands a signal to the ranks by `file`; a second SIGINT is an ordinary KeyboardInterrupt: leave at once."""
+    """Hands a signal to the ranks by `file`; a second SIGINT is an ordinary KeyboardInterrupt: leave."""
     received: list[signal.Signals] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -52,14 +52,10 @@ class TrainerOptions(Options):
                 "launcher=external needs trainer.address=HOST:PORT, the node of rank 0 as all nodes reach it"
             )
         if not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\]):[1-9]\d{0,4}", self.address):
-            raise ValueError(
-                f"address={self.address} is no HOST:PORT: set it as in trainer.address={self._nearest_address()}"
-            )
+            host = re.match(r"[\w.-]*", self.address)
+            nearest = f"{(host and host[0]) or 'node0'}:29500"
+            raise ValueError(f"{self.address} is no HOST:PORT: set it as in trainer.address={nearest}")
         return self
-
-    def _nearest_address(self) -> str:
-        host = re.match(r"[\w.-]*", str(self.address))
-        return f"{(host and host[0]) or 'node0'}:29500"
 
 
 class LoopOptions(Options):
@@ -70,13 +66,10 @@ class LoopOptions(Options):
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
 
 
-def uneven_share(
-    section: str, batch_size: int, accumulate: int, devices: int, nodes: int = 1
-) -> str | None:
-    """Why `devices` on each of `nodes` cannot share the steps of `section`, and what to set; None where they can.
+def uneven_share(section: str, batch_size: int, accumulate: int, devices: int, nodes: int = 1) -> str | None:
+    """Why `devices` on each of `nodes` cannot share the steps of `section`, and what to set; None: they can.
 
-    Each takes accumulate / (devices × nodes) of a step's forward passes, so that the step is the same on any
-    number.
+    Each takes accumulate / (devices * nodes) of a step's forward passes: the step is the same on any number.
     """
     ranks = devices * nodes
     if accumulate % ranks == 0:

@@ -79,7 +79,10 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def _ended(job: Path, ending: Ending, value: Any, *, code: int, **more: str) -> int:
     record = {"ending": ending, "value": value, "rank": int(os.environ["RANK"]), **more}
-    with suppress(FileExistsError, FileNotFoundError), job.with_name(OUTCOME).open("x", encoding="utf-8") as file:
+    with (
+        suppress(FileExistsError, FileNotFoundError),
+        job.with_name(OUTCOME).open("x", encoding="utf-8") as file,
+    ):
         json.dump(record, file)
     return code
 
@@ -108,7 +111,10 @@ def _show_messages() -> None:
     """As the project's `conf/logging.yml` has it; that of Kedro is not set up in a rank."""
     handler = RichHandler(show_path=False, markup=False, log_time_format="%H:%M:%S")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
-    first_of_another_node = os.environ["LOCAL_RANK"] == "0" != os.environ["RANK"]  # its terminal is not asked for
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as `kedro run` has it
+    first_of_another_node = (
+        os.environ["LOCAL_RANK"] == "0" != os.environ["RANK"]
+    )  # its terminal is not asked for
     logging.getLogger("fromzero").setLevel(logging.WARNING if first_of_another_node else logging.INFO)
 
 
