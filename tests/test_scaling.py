@@ -34,16 +34,23 @@ wait; wait
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """What git has of the project, and an environment of that name with the commands of this one."""
-    project = tmp_path / "project"
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git has of the project, with a corpus made ready to train on."""
+    project = tmp_path_factory.mktemp("prepared") / "project"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("src", "conf/base"):
         shutil.copytree(ROOT / name, project / name, ignore=ignored)
     for name in ("pyproject.toml", ".telemetry", "dvc.yaml", "conf/logging.yml"):
         shutil.copy(ROOT / name, project / name)
+    command = [sys.executable, "-m", "kedro", "run", "--pipeline", "tokenize", "recipe=tiny"]
+    subprocess.run(command, cwd=project, env=environment(project), check=True, timeout=LIMIT)
     return project
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared, tmp_path / "project"))
 
 
 @pytest.fixture

@@ -52,11 +52,9 @@ def on_nodes(
     """
     checkpoints = job.checkpoints.absolute()
     shutil.rmtree(checkpoints / "ranks", ignore_errors=True)  # ranks of an earlier attempt end without a job
-    (checkpoints / STOP).unlink(missing_ok=True)
     folder = checkpoints / "ranks" / secrets.token_hex(4)
     folder.mkdir(parents=True)
     file, start = folder / "job.json", checkpoints.parent / START
-    _write(file, job.model_dump_json(indent=1))
     try:
         with _signals_to(checkpoints / STOP, signals) as received:  # before anybody can answer
             _write(file, job.model_dump_json(indent=1))

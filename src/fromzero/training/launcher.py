@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fromzero.errors import Interrupted, UserError
 from fromzero.training import worker
 from fromzero.training.external import on_nodes
-from fromzero.training.job import Job, run_job
+from fromzero.training.job import STOP, Job, run_job
 from fromzero.training.options import TrainerOptions
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def launch(job: Job) -> dict[str, Any]:
         RankFailed: a rank raised anything else.
     """
     refuse_ranks()
+    (job.checkpoints / STOP).unlink(missing_ok=True)  # of a head that was killed
     if job.machine.launcher == "external":
         folder, stopped = on_nodes(job, STOPPING, SECONDS_TO_STOP)
         return _facts(folder, stopped)

@@ -112,10 +112,9 @@ def _show_messages() -> None:
     handler = RichHandler(show_path=False, markup=False, log_time_format="%H:%M:%S")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as `kedro run` has it
-    first_of_another_node = (
-        os.environ["LOCAL_RANK"] == "0" != os.environ["RANK"]
-    )  # its terminal is not asked for
-    logging.getLogger("fromzero").setLevel(logging.WARNING if first_of_another_node else logging.INFO)
+    # The first rank of another node shares a terminal, often with rank 0, which says the same.
+    echo = os.environ["LOCAL_RANK"] == "0" != os.environ["RANK"]
+    logging.getLogger("fromzero").setLevel(logging.WARNING if echo else logging.INFO)
 
 
 if __name__ == "__main__":
