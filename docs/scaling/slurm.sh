@@ -1,14 +1,15 @@
 #!/bin/bash
 # A training over several nodes of a Slurm cluster, from the project's folder on a file system that all of them see:
 #   sbatch --nodes=2 --gpus-per-node=4 docs/scaling/slurm.sh --pipeline finetune pretrain.trainer.accumulate=8
-# What stands behind the file is what `kedro run` is told. Some minutes before the time is up, and where Slurm
-# preempts the job, a checkpoint is written, the job queued again, and the same command goes on.
+# What stands behind the file is what `kedro run` is told. Three minutes before the time is up a
+# checkpoint is written, for which the ranks have two, and the job queued again; where Slurm preempts it, it queues
+# the job itself. The same command then goes on.
 #SBATCH --job-name=fromzero
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --signal=B:USR1@180 # seconds before the end; the ranks have 120 for the step under way and a checkpoint
+#SBATCH --signal=B:USR1@180
 
 source .venv/bin/activate
 start=data/.checkpoints/start.sh # what a node has to run: there while a training waits for its ranks

@@ -26,6 +26,7 @@ from rich.console import Console
 from fromzero.errors import UserError
 from fromzero.training import worker
 from fromzero.training.job import STOP, Job
+from fromzero.training.options import TrainerOptions
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,7 @@ ENDED = "ended"
 """In the folder of a node: the exit code of its `torchrun`."""
 
 
-def on_nodes(
-    job: Job, signals: tuple[signal.Signals, ...], seconds_to_stop: float
-) -> tuple[Path, str | None]:
+def on_nodes(job: Job, signals: tuple[signal.Signals, ...], seconds_to_stop: int) -> tuple[Path, str | None]:
     """Waits for ranks that are started elsewhere. Returns the folder that holds the outcome, if there is one,
     and the signal that this process was stopped by.
 
@@ -58,7 +57,7 @@ def on_nodes(
     try:
         with _signals_to(checkpoints / STOP, signals) as received:  # before anybody can answer
             _write(file, job.model_dump_json(indent=1))
-            line = _torchrun(job, file)
+            line = _torchrun(job.machine, file, signals, seconds_to_stop)
             _write(start, _script(line, folder))
             _say_how(job, line, start)
             _wait(job, folder, received, seconds_to_stop)
@@ -111,24 +110,26 @@ def _missing(job: Job, folder: Path) -> str:
     return f"node {', '.join(missing)} of {job.machine.nodes} to be started as shown above"
 
 
-def _torchrun(job: Job, file: Path) -> str:
+def _torchrun(
+    machine: TrainerOptions, file: Path, signals: tuple[signal.Signals, ...], seconds_to_stop: int
+) -> str:
     """The command of one node, whose rank is `$NODE_RANK`.
 
     The rendezvous is static, because any other numbers the nodes as they come, and rank 0 must be where the
     address is.
     """
-    host, _, port = str(job.machine.address).rpartition(":")
+    host, _, port = str(machine.address).rpartition(":")
     torchrun = Path(sys.executable).with_name("torchrun")
     words = [
         *([torchrun] if torchrun.exists() else [sys.executable, "-m", "torch.distributed.run"]),
-        *("--nnodes", job.machine.nodes, "--nproc-per-node", job.machine.devices, "--rdzv-backend", "static"),
+        *("--nnodes", machine.nodes, "--nproc-per-node", machine.devices, "--rdzv-backend", "static"),
         *("--master-addr", host.strip("[]"), "--master-port", port, "--rdzv-id", file.parent.name),
-        *("--max-restarts", 0, "--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", "--shutdown-timeout", 120),
+        *("--max-restarts", 0, "--shutdown-timeout", seconds_to_stop),
+        *("--signals-to-handle", ",".join(number.name for number in signals)),
     ]
-    if (
-        isinstance(job.machine.devices, int) and job.machine.devices > 1
-    ):  # the first of a node has its terminal
-        words += ["--redirects", ",".join(f"{rank}:3" for rank in range(1, job.machine.devices))]
+    assert isinstance(machine.devices, int)
+    if machine.devices > 1:  # the first rank of a node has its terminal, the others a file each
+        words += ["--redirects", ",".join(f"{rank}:3" for rank in range(1, machine.devices))]
     rank = f'--node-rank "$NODE_RANK" --log-dir {shlex.quote(str(file.parent))}/node-"$NODE_RANK"'
     return " ".join([_quoted(words), rank, _quoted(["-m", worker.__name__, file])])
 
