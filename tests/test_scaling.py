@@ -95,7 +95,7 @@ def test_slurm_walks_the_road_and_after_usr1_queues_the_job_again(
     }
     surroundings = environment(tmp_path, PORT=free_port(), **allocation)
     batch = ["bash", str(FILES / "slurm.sh"), "--pipeline", "finetune", *SETTINGS.split(), *BATCHES]
-    batch += ["pretrain.trainer.max_steps=500", "trainer.checkpoint_every=5"]
+    batch += ["pretrain.trainer.max_steps=200", "trainer.checkpoint_every=5"]
     output = tmp_path / "output"
     with output.open("w") as file:
         options = {"cwd": project, "env": surroundings, "stdout": file, "stderr": file}
@@ -110,7 +110,7 @@ def test_slurm_walks_the_road_and_after_usr1_queues_the_job_again(
     assert again.returncode == 0, printed
     assert "pretraining stopped by SIGUSR1" in printed and "going on from step" in printed
     assert printed.count("This training waits for 2 × 1 ranks") == 4
-    assert Artifact.open(project / "data/06_models/base").manifest.facts["steps"] == 500
+    assert Artifact.open(project / "data/06_models/base").manifest.facts["steps"] == 200
     assert (project / "data/08_reporting/report/report.html").is_file()
     assert not (tmp_path / "queued").exists()
     assert not list(project.glob("data/.checkpoints/*"))
