@@ -184,6 +184,11 @@ def test_environment_variables_resolve_although_kedro_takes_the_resolver_away(
             "pretrain.trainer.max_steps=many",
             "pretrain.trainer.max_steps is 'many': it should be a valid integer",
         ),
+        (
+            "trainer.nodes=2",
+            "trainer: nodes=2, but this command starts processes on its own machine alone: set ",
+        ),
+        ("trainer.launcher=external", "trainer: launcher=external needs trainer.address=HOST:PORT, "),
         ("prepare.split.by=tale", "prepare.split.by is 'tale': it should be 'group' or 'tail'"),
         ("pretrain=5", "pretrain is 5: "),
         ("~pretrain.context", "pretrain.context must be given: pretrain.context=…"),

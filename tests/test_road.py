@@ -311,8 +311,18 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
     [
         ({"RANK": "1"}, (), "RANK=1 is set"),
         ({}, ("trainer.devices=2",), "pretrain.trainer.batch_size=4 pretrain.trainer.accumulate=2 keeps the"),
+        (
+            {"SLURM_NTASKS": "2"},
+            (
+                "trainer.launcher=external",
+                "trainer.nodes=2",
+                "trainer.devices=2",
+                "trainer.address=node0:29500",
+            ),
+            "pretrain.trainer.batch_size=2 pretrain.trainer.accumulate=4 keeps the",
+        ),
     ],
-    ids=["by torchrun", "a step that cannot be shared"],
+    ids=["by torchrun", "a step that cannot be shared", "nor by two nodes"],
 )
 def test_ranks_that_cannot_work_are_refused_before_any_work(
     project: Path, named: dict[str, str], arguments: tuple[str, ...], reason: str

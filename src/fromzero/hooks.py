@@ -60,11 +60,11 @@ class DevicesHooks:
         stages = sorted({stage_of(node) for node in pipeline.nodes if "params:trainer" in node.inputs})
         if not stages:
             return
-        devices = with_devices(catalog.load("params:trainer")).devices
-        assert isinstance(devices, int)
+        machine = with_devices(catalog.load("params:trainer"))
+        assert isinstance(machine.devices, int)
         for stage in stages:
             loop: LoopOptions = catalog.load(f"params:{stage}").trainer
-            problem = uneven_share(stage, loop.batch_size, loop.accumulate, devices)
+            problem = uneven_share(stage, loop.batch_size, loop.accumulate, machine.devices, machine.nodes)
             if problem is not None:
                 raise UserError(problem)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -92,6 +93,19 @@ def kill(whom: Callable[[], int], number: signal.Signals) -> None:
     os.kill(whom(), number)
 
 
+def stop_the_head() -> None:
+    """Waits until it has handed on the signal: the training would be over before."""
+    kill(lambda: int(os.environ["HEAD"]), signal.SIGUSR1)
+    while not Path(os.environ["STOP"]).exists():
+        time.sleep(0.01)
+
+
+def kill_the_head() -> None:
+    """And is at work when the next one comes."""
+    kill(lambda: int(os.environ["HEAD"]), signal.SIGKILL)
+    signal.pause()
+
+
 EVENTS = {
     "nothing": lambda: None,
     "fail": fail,
@@ -100,6 +114,8 @@ EVENTS = {
     "interrupt launcher": partial(kill, os.getppid, signal.SIGINT),
     "kill launcher": partial(kill, os.getppid, signal.SIGKILL),
     "terminate rank": partial(kill, os.getpid, signal.SIGTERM),
+    "stop head": stop_the_head,
+    "kill head": kill_the_head,
     "kill rank": partial(kill, os.getpid, signal.SIGKILL),
 }
 

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
 from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
+from fromzero.training.job import STOP
 from fromzero.training.ranks import gathered
 
 
@@ -313,6 +314,8 @@ def _realign(checkpoint: dict[str, Any], ranks: int) -> None:
 class StopInOrder(StepCallback):
     """On SIGINT, SIGTERM or SIGUSR1 the step is finished, a checkpoint written, and training ends.
 
+    A head on another node cannot send one, and leaves its name in a file, which rank 0 looks for.
+
     A second SIGINT is an ordinary KeyboardInterrupt: leave at once. The handlers are set on train start,
     after Lightning's own, whose handling of SIGTERM exits with code 0. It ends by an exception, because
     `trainer.should_stop` brings a validation that is not due, and with it other best weights. A signal to one
@@ -342,6 +345,8 @@ class StopInOrder(StepCallback):
     def on_settled(self, trainer: Trainer, module: LightningModule) -> None:
         if trainer.should_stop or trainer.global_step == trainer.max_steps:
             return
+        if trainer.is_global_zero:
+            self._look_for_a_word_of_the_head()
         if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             return
         self.checkpoints.save(trainer)
@@ -351,3 +356,7 @@ class StopInOrder(StepCallback):
             f"{self.training} stopped by {received.name} at step {trainer.global_step} of "
             f"{trainer.max_steps}; run the same command to go on from there"
         )
+
+    def _look_for_a_word_of_the_head(self) -> None:
+        with suppress(FileNotFoundError):
+            self.received = self.received or signal.Signals[(self.checkpoints.directory / STOP).read_text()]

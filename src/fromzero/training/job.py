@@ -8,6 +8,9 @@ from typing import Any
 
 from fromzero.training.options import Options, TrainerOptions
 
+STOP = "stop"
+"""A file of that name among the checkpoints asks the ranks to stop after the step, by the signal in it."""
+
 
 class Job(Options):
     """What one rank needs to know; it goes through JSON.
@@ -36,13 +39,14 @@ def run_job(job: Job) -> dict[str, Any]:
     Raises:
         Interrupted, UserError: as `fit` does.
     """
-    from fromzero.training.ranks import rank_environment
+    from fromzero.training.ranks import gathered, rank_environment
     from fromzero.training.run import fit
 
     first = rank_environment().global_rank() == 0
     training = call_named(job.build, job.arguments)
     metrics = call_named(*job.logger) if job.logger is not None and first else None
     facts = fit(training, job.machine, job.checkpoints, metrics, job.resume_from)
+    gathered(None)  # no rank reads the checkpoints any more: who has the result may remove them
     if first:
         training.model.save_pretrained(job.result)
     return facts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.training import worker
-from fromzero.training.job import Job, run_job
+from fromzero.training.external import on_nodes
+from fromzero.training.job import STOP, Job, run_job
 from fromzero.training.options import TrainerOptions
 
 if TYPE_CHECKING:
@@ -36,15 +36,20 @@ class RankFailed(RuntimeError):
 def launch(job: Job) -> dict[str, Any]:
     """Runs the job on as many devices as it names and returns its facts.
 
-    On one device it runs in this process, where a debugger reaches it.
+    On one device it runs in this process, where a debugger reaches it; with `launcher=external` in processes
+    that somebody else starts, on this machine and on others.
 
     Raises:
         Interrupted: a signal, to this process or to a rank, stopped it; it can be gone on from.
         UserError: as `fit` does; this process is one of many itself; there are not so many devices; a rank
-            was killed.
+            was killed; a node failed and did not say why.
         RankFailed: a rank raised anything else.
     """
     refuse_ranks()
+    (job.checkpoints / STOP).unlink(missing_ok=True)  # of a head that was killed
+    if job.machine.launcher == "external":
+        folder, stopped = on_nodes(job, STOPPING, SECONDS_TO_STOP)
+        return _facts(folder, stopped)
     job = job.model_copy(update={"machine": with_devices(job.machine)})
     return run_job(job) if job.machine.devices == 1 else _on_many(job)
 
@@ -64,10 +69,12 @@ def refuse_ranks() -> None:
 def with_devices(machine: TrainerOptions) -> TrainerOptions:
     """`machine` with its devices counted and, where they are several, the accelerator decided.
 
+    Those of other machines are left as they are named.
+
     Raises:
         UserError: there are not so many.
     """
-    if machine.devices == 1:
+    if machine.devices == 1 or machine.launcher == "external":
         return machine
     import torch
 
@@ -91,7 +98,12 @@ def _on_many(job: Job) -> dict[str, Any]:
     file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
     assert isinstance(job.machine.devices, int)
     stopped, killed = _run(file, job.machine.devices)
-    outcome = _outcome(folder)
+    return _facts(folder, stopped, killed)
+
+
+def _facts(folder: Path, stopped: str | None, killed: str | None = None) -> dict[str, Any]:
+    """What the ranks tell in `folder` of a training that finished; else raises as `launch` does."""
+    outcome = worker.outcome(folder)
     value: Any = outcome.get("value")
     if outcome.get("ending") == "interrupted":
         raise Interrupted(value)
@@ -108,14 +120,6 @@ def _on_many(job: Job) -> dict[str, Any]:
         failure.add_note(outcome["traceback"])
         raise failure
     raise RankFailed(f"the ranks ended without a word; what they printed is in {folder}")
-
-
-def _outcome(folder: Path) -> dict[str, Any]:
-    try:
-        outcome: dict[str, Any] = json.loads((folder / worker.OUTCOME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a rank that was killed may have left half of it
-        return {}
-    return outcome
 
 
 def _run(file: Path, devices: int) -> tuple[str | None, str | None]:

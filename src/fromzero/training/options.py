@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Options(BaseModel):
@@ -21,7 +22,12 @@ class TrainerOptions(Options):
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
-    """One process a device, which share each step; auto: all GPUs, or one CPU."""
+    """One process a device, on each node, which share each step; auto: all GPUs, or one CPU."""
+    nodes: int = Field(default=1, gt=0, description="machines, each with as many devices")
+    launcher: Literal["internal", "external"] = "internal"
+    """Who starts the processes: this command; or somebody else, on each node, whom it tells how."""
+    address: str | None = None
+    """`host:port` of the node that rank 0 runs on, as all nodes reach it; read where others start them."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")
@@ -29,6 +35,30 @@ class TrainerOptions(Options):
     resume: Literal["auto", "required", "never"] = "auto"
     keep_last: int = Field(default=2, gt=0, description="checkpoints")
     keep_best: int = Field(default=1, gt=0, description="weights that scored best, of what is monitored")
+
+    @model_validator(mode="after")
+    def _refuse_what_cannot_be_started(self) -> Self:
+        if self.launcher == "internal":
+            if self.nodes > 1:
+                raise ValueError(
+                    f"nodes={self.nodes}, but this command starts processes on its own machine alone: set "
+                    "trainer.launcher=external trainer.address=HOST:PORT, or trainer.nodes=1"
+                )
+            return self
+        if self.devices == "auto":
+            raise ValueError(
+                "devices=auto, but nobody here can count the GPUs of the nodes: set trainer.devices=N, the "
+                "number of each node"
+            )
+        if self.address is None:
+            raise ValueError(
+                "launcher=external needs trainer.address=HOST:PORT, the node of rank 0 as all nodes reach it"
+            )
+        if not re.fullmatch(r"([\w.-]+|\[[\da-fA-F:]+\]):[1-9]\d{0,4}", self.address):
+            host = re.match(r"[\w.-]*", self.address)
+            nearest = f"{(host and host[0]) or 'node0'}:29500"
+            raise ValueError(f"{self.address} is no HOST:PORT: set it as in trainer.address={nearest}")
+        return self
 
 
 class LoopOptions(Options):
@@ -39,19 +69,21 @@ class LoopOptions(Options):
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
 
 
-def uneven_share(section: str, batch_size: int, accumulate: int, devices: int) -> str | None:
-    """Why `devices` cannot share the steps of `section`, and what to set; None where they can.
+def uneven_share(section: str, batch_size: int, accumulate: int, devices: int, nodes: int = 1) -> str | None:
+    """Why `devices` on each of `nodes` cannot share the steps of `section`, and what to set; None: they can.
 
-    Each takes accumulate / devices of a step's forward passes, so that the step is the same on any number.
+    Each takes accumulate / (devices * nodes) of a step's forward passes: the step is the same on any number.
     """
-    if accumulate % devices == 0:
+    ranks = devices * nodes
+    if accumulate % ranks == 0:
         return None
     batch = batch_size * accumulate
-    found = [passes for passes in range(devices, batch + 1, devices) if batch % passes == 0]
+    found = [passes for passes in range(ranks, batch + 1, ranks) if batch % passes == 0]
     if found:
         passes = min(found, key=lambda passes: (passes < accumulate, passes))
         mend = f"{section}.trainer.batch_size={batch // passes} {section}.trainer.accumulate={passes}"
         way_out = f"{mend} keeps the batch of {batch}"
     else:
         way_out = f"its batch of {batch} needs a number of devices that divides it"
-    return f"{section}: accumulate={accumulate} cannot be shared by trainer.devices={devices}: {way_out}"
+    sharers = f"trainer.devices={devices}" + (f" on each of trainer.nodes={nodes}" if nodes > 1 else "")
+    return f"{section}: accumulate={accumulate} cannot be shared by {sharers}: {way_out}"

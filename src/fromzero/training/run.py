@@ -80,8 +80,8 @@ def fit(
     _calm()
     environment = rank_environment()
     rank, ranks = environment.global_rank(), environment.world_size()
-    torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() // ranks))
-    accumulate = _share(training, ranks)
+    torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() * machine.nodes // ranks))
+    accumulate = _share(training, ranks, machine.nodes)
     training.model.train()  # from_pretrained left it in eval mode, and Lightning leaves it as it is
     precision = _precision(training, machine, checkpoints, rank)
     seed_everything(training.seed + rank, verbose=False)  # equal dropout on all ranks would be less of it
@@ -90,7 +90,8 @@ def fit(
     curves, best, callbacks = _callbacks(training, machine, checkpoints, writer, start)
     trainer = Trainer(
         accelerator=machine.accelerator,
-        devices=ranks,
+        devices=ranks // machine.nodes,
+        num_nodes=machine.nodes,
         strategy="auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False),
         precision=precision,  # type: ignore[arg-type]
         max_steps=training.steps,
@@ -195,10 +196,10 @@ def _facts(training: Training, start: Start, step: int) -> dict[str, Any]:
     return {**told, "longer_than": start.longer_than}
 
 
-def _share(training: Training, ranks: int) -> int:
+def _share(training: Training, ranks: int, nodes: int) -> int:
     """Forward passes of one step that fall to each rank."""
     loop = training.loop
-    if problem := uneven_share(training.name, loop.batch_size, loop.accumulate, ranks):
+    if problem := uneven_share(training.name, loop.batch_size, loop.accumulate, ranks // nodes, nodes):
         raise UserError(problem)
     return loop.accumulate // ranks
 
