@@ -22,6 +22,8 @@ class TrainerOptions(Options):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(gt=0)] | Literal["auto"] = 1
     """One process a device, which share each step; auto: all GPUs, or one CPU."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several devices; ddp: each has a copy of the model, fsdp: a share of it."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")
