@@ -45,12 +45,20 @@ def test_each_step_sees_the_same_batches_however_they_are_shared(ranks: int, acc
 
 def test_the_validation_part_ends_and_begins_anew() -> None:
     loader = rank(0, 1).val_dataloader()
-    assert numbers(loader) == numbers(loader) == [0, 1, 2]
+    assert list(loader) == list(loader) == [[{"input_ids": torch.tensor([n])}, True] for n in range(3)]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_each_rank_validates_as_often_and_each_batch_counts_once(ranks: int) -> None:
+    dealt = [list(rank(r, ranks).val_dataloader()) for r in range(ranks)]
+    assert len({len(own) for own in dealt}) == 1
+    counted = sorted(int(batch["input_ids"]) for own in dealt for batch, counts in own if counts)
+    assert counted == [0, 1, 2]
 
 
 def test_opening_the_loaders_draws_nothing_from_the_global_generator() -> None:
     data = rank(0, 1)
     before = torch.get_rng_state()
     numbers(data.train_dataloader(), 5)
-    numbers(data.val_dataloader())
+    list(data.val_dataloader())
     assert torch.equal(torch.get_rng_state(), before)

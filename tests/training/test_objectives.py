@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fromzero.batching.packed import packed_batch
+from fromzero.batching.packed import IGNORED, packed_batch
 from fromzero.models.causal_lm import build_config, random_causal_lm
 from fromzero.training.objectives import NextToken, next_token_logits
 from fromzero.training.run import score
@@ -47,6 +47,23 @@ def test_packed_documents_do_not_see_one_another(model: nn.Module, order: list[i
         packed = next_token_logits(model, batch_of(*documents))
         alone = torch.cat([next_token_logits(model, batch_of(document)) for document in documents])
     assert torch.allclose(packed, alone, atol=1e-5), (packed - alone).abs().max()
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
+def test_loss_and_gradients_of_packed_documents_are_those_of_each_weighed_by_its_tokens(
+    model: nn.Module, order: list[int]
+) -> None:
+    batches = [batch_of(DOCUMENTS[index]) for index in order]
+    counts = [int((batch["labels"] != IGNORED).sum()) for batch in batches]
+    objective = NextToken(BYTES)
+    alone = torch.tensor(0.0)
+    for batch, count in zip(batches, counts, strict=True):
+        alone = alone + objective.loss(model, batch) * count / sum(counts)
+    packed = objective.loss(model, batch_of(*(DOCUMENTS[index] for index in order)))
+    parameters = list(model.parameters())
+    gradients = [torch.autograd.grad(loss, parameters) for loss in (packed, alone)]
+    torch.testing.assert_close(packed, alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
 
 
 def test_windows_of_one_batch_are_masked_each_by_its_own_documents(model: nn.Module) -> None:

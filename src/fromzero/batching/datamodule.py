@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 Batch = dict[str, Tensor]
+Item = TypeVar("Item")
 
 
 class BatchSource(Protocol):
@@ -28,7 +29,9 @@ class TrainingData(LightningDataModule):
     """Serves a `BatchSource`; its state is the number of micro-batches that the run has consumed.
 
     Rank r of w reads micro-batches r, r + w, r + 2w, … so that the union over ranks and accumulation steps
-    depends on the global batch alone. The validation part is dealt out in the same way.
+    depends on the global batch alone. The validation part is dealt out in the same way, each batch with
+    whether it counts: a rank for which none is left repeats another's, for ranks that share the parameters
+    must all take as many forward passes.
     """
 
     def __init__(self, source: BatchSource) -> None:
@@ -41,7 +44,7 @@ class TrainingData(LightningDataModule):
         series = _Series(self.source, self.consumed + self.trainer.global_rank, self.trainer.world_size)
         return _loader(series)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[tuple[Batch, bool]]:
         assert self.trainer is not None
         return _loader(_Validation(self.source, self.trainer.global_rank, self.trainer.world_size))
 
@@ -55,7 +58,7 @@ class TrainingData(LightningDataModule):
         self.consumed = state_dict["consumed"]
 
 
-def _loader(series: IterableDataset[Batch]) -> DataLoader[Batch]:
+def _loader(series: IterableDataset[Item]) -> DataLoader[Item]:
     # A generator of its own: by default every `iter(loader)` draws a seed from the global one, and a
     # resumed run, which opens its loaders once more, would see other dropout masks.
     return DataLoader(series, batch_size=None, generator=torch.Generator())
@@ -72,9 +75,12 @@ class _Series(IterableDataset[Batch]):
             index += self.stride
 
 
-class _Validation(IterableDataset[Batch]):
+class _Validation(IterableDataset[tuple[Batch, bool]]):
     def __init__(self, source: BatchSource, start: int, stride: int) -> None:
         self.source, self.start, self.stride = source, start, stride
 
-    def __iter__(self) -> Iterator[Batch]:
-        return islice(self.source.validation_batches(), self.start, None, self.stride)
+    def __iter__(self) -> Iterator[tuple[Batch, bool]]:
+        batches = self.source.validation_batches()
+        while dealt := list(islice(batches, self.stride)):
+            counts = self.start < len(dealt)
+            yield dealt[self.start if counts else 0], counts

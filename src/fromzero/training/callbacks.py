@@ -24,6 +24,7 @@ from fromzero.progress import Advance, track
 from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
 from fromzero.training.job import STOP
 from fromzero.training.ranks import gathered
+from fromzero.training.sharded_state import whole_on_first_rank
 
 
 class StepCallback(Callback):
@@ -223,9 +224,11 @@ class BestWeights(Callback):
         trainer.should_stop = trainer.should_stop or self.waited >= self.patience
         # Of equal ones the earlier is the better.
         self.kept = sorted([*self.kept, (value, step)], key=lambda kept: -self.sign * kept[0])[: self.keep]
-        if (value, step) in self.kept and trainer.is_global_zero:
-            weights = {"state_dict": module.model.state_dict()}  # type: ignore[union-attr]
-            self.writer.save_checkpoint(weights, best_path(self.directory, step))
+        if (value, step) in self.kept:
+            weights = module.model.state_dict(keep_vars=True)  # type: ignore[union-attr]
+            weights = whole_on_first_rank(weights, trainer.is_global_zero)
+            if trainer.is_global_zero:
+                self.writer.save_checkpoint({"state_dict": weights}, best_path(self.directory, step))
 
     def state_dict(self) -> dict[str, Any]:
         return {"kept": self.kept, "waited": self.waited}

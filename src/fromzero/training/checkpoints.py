@@ -19,16 +19,18 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from fromzero.artifacts import Artifact, ArtifactError, Manifest
 from fromzero.artifacts.manifest import digest_tree
 from fromzero.errors import UserError
+from fromzero.training.sharded_state import filled
 
 logger = logging.getLogger(__name__)
 
 STATE = "state.pt"
-"""The one file of a checkpoint that is not sharded."""
+"""The one file of a checkpoint that is not sharded; of one that is, all but the shards."""
 
 
 def step_path(directory: Path, step: int) -> Path:
@@ -82,12 +84,26 @@ class CheckpointWriter(CheckpointIO):
         finally:
             self._thread.shutdown()
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Any:
+    def load_checkpoint(
+        self,
+        path: Any,
+        map_location: Any = None,
+        weights_only: bool | None = None,
+        mesh: DeviceMesh | None = None,
+    ) -> Any:
+        """Tensors that were written in shards are sharded over `mesh`, or whole where there is none."""
         # Ours hold optimizer and generator state, not weights alone; they come from the project's own folder.
-        return torch.load(Path(path) / STATE, map_location=map_location or "cpu", weights_only=False)
+        state = torch.load(
+            Path(path) / STATE, map_location=map_location or "cpu", weights_only=False, mmap=mesh is not None
+        )
+        return filled(state, Path(path), mesh)
 
     def remove_checkpoint(self, path: Any) -> None:
         shutil.rmtree(path)
+
+
+def draft_path(path: Path) -> Path:
+    return path.with_name(f".draft-{path.name}")
 
 
 @contextmanager
@@ -103,7 +119,7 @@ def draft(path: Path, facts: dict[str, Any], needed: int) -> Iterator[Path]:
     Raises:
         UserError: it cannot be written; the checkpoints before it are as they were.
     """
-    folder = path.with_name(f".draft-{path.name}")
+    folder = draft_path(path)
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
         folder.mkdir(parents=True)

@@ -16,6 +16,7 @@ from fromzero.batching.datamodule import Batch
 from fromzero.training.objectives import Objective
 from fromzero.training.ranks import gathered
 from fromzero.training.schedules import Schedule
+from fromzero.training.sharded_state import whole
 
 OptimizerFactory = Callable[[Any], Optimizer]
 
@@ -41,8 +42,11 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         return self.objective.loss(self.model, batch)
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        self._outcomes.append(self.objective.outcome(self.model, batch))
+    def validation_step(self, dealt: tuple[Batch, bool], _: int) -> None:
+        batch, counts = dealt
+        outcome = self.objective.outcome(self.model, batch)
+        if counts:
+            self._outcomes.append(outcome)
 
     def on_validation_epoch_end(self) -> None:
         metrics = self.objective.metrics(self._outcomes_of_all())
@@ -65,7 +69,7 @@ class TrainingModule(LightningModule):
     ) -> None:
         """Clips to the norm, and keeps the norm before clipping for the curves."""
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        self.gradient_norm = whole(nn.utils.clip_grad_norm_(self.parameters(), limit))
 
     def configure_optimizers(self) -> Any:
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

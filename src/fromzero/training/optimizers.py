@@ -59,8 +59,10 @@ def muon(
         UserError: there is no such matrix.
     """
     import torch
+    from torch.distributed.tensor import DTensor
 
     from fromzero.training.joint_optimizer import JointOptimizer
+    from fromzero.training.sharded_muon import ShardedMuon
 
     named = list(parameters)
     hidden = [parameter for name, parameter in named if parameter.ndim == 2 and re.search(r"\.\d+\.", name)]
@@ -69,7 +71,8 @@ def muon(
     chosen = {id(parameter) for parameter in hidden}
     rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
     others = adamw(rest, lr, betas, weight_decay=weight_decay)
-    matrices = torch.optim.Muon(
+    kind = ShardedMuon if any(isinstance(one, DTensor) for one in hidden) else torch.optim.Muon
+    matrices = kind(
         hidden, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return JointOptimizer([matrices, others])

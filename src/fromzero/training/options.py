@@ -28,6 +28,8 @@ class TrainerOptions(Options):
     """Who starts the processes: this command; or somebody else, on each node, whom it tells how."""
     address: str | None = None
     """`host:port` of the node that rank 0 runs on, as all nodes reach it; read where others start them."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """Of several devices; ddp: each has a copy of the model, fsdp: a share of it."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")

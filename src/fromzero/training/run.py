@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from fromzero.artifacts import Manifest
@@ -28,6 +28,7 @@ from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
 from fromzero.training.precision import fastest_precision
 from fromzero.training.ranks import gathered, rank_environment
 from fromzero.training.schedules import Schedule, rates
+from fromzero.training.sharding import ShardedModule, ShardedStrategy, unshard, without_weights
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def fit(
     that the result is that of a run from the start; or where `machine.resume` requires it.
 
     In a process that `launch` started it is one rank of several, each of which calls it; else it is alone,
-    whatever `machine.devices` says.
+    whatever `machine.devices` says. With `strategy: fsdp` the first rank alone has the weights in the end.
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
@@ -88,11 +89,13 @@ def fit(
     writer = CheckpointWriter(machine.keep_last)
     start = _start(training, machine, resume_from or newest_checkpoint(checkpoints))
     curves, best, callbacks = _callbacks(training, machine, checkpoints, writer, start)
+    sharded = machine.strategy == "fsdp" and ranks > 1
+    plain = without_weights(training.model) if sharded else None
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=ranks // machine.nodes,
         num_nodes=machine.nodes,
-        strategy="auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False),
+        strategy=_strategy(ranks, sharded),
         precision=precision,  # type: ignore[arg-type]
         max_steps=training.steps,
         max_epochs=-1,
@@ -107,10 +110,12 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        inference_mode=not sharded,  # what is gathered in it could not be trained with
         plugins=[writer, environment],
         default_root_dir=checkpoints,
     )
-    module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
+    kind = ShardedModule if sharded else TrainingModule
+    module = kind(training.model, training.objective, training.optimizer, training.schedule)
     try:
         trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=start.checkpoint)
     finally:
@@ -118,10 +123,15 @@ def fit(
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
     if start.longer_than is not None:
         facts["longer_than"] = start.longer_than
+    weights = None
     if best is not None:
         value, step = best.kept[0]
-        training.model.load_state_dict(writer.load_checkpoint(best_path(checkpoints, step))["state_dict"])
+        weights = writer.load_checkpoint(best_path(checkpoints, step))["state_dict"]
         facts |= {"best_step": step, f"best_{training.monitor}": value}
+    if plain is not None:
+        unshard(training.model, plain, weights, first=rank == 0)
+    elif weights is not None:
+        training.model.load_state_dict(weights)
     return facts
 
 
@@ -138,6 +148,12 @@ def score(
             for batch in batches
         ]
     return objective.metrics(outcomes)
+
+
+def _strategy(ranks: int, sharded: bool) -> Strategy | str:
+    if sharded:
+        return ShardedStrategy(ranks)
+    return "auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False)
 
 
 def _callbacks(
