@@ -27,9 +27,14 @@ def builders() -> Iterator[None]:
     sys.path.remove(str(SUPPORT))
 
 
-def job(folder: Path, ranks: int, **arguments: Any) -> Job:
+def job(folder: Path, ranks: int, strategy: Any = "ddp", **arguments: Any) -> Job:
     machine = TrainerOptions(
-        accelerator="cpu", devices=ranks, precision="32-true", threads=1, checkpoint_every=2
+        accelerator="cpu",
+        devices=ranks,
+        strategy=strategy,
+        precision="32-true",
+        threads=1,
+        checkpoint_every=2,
     )
     return Job(
         build="shared_training:build",
@@ -57,12 +62,14 @@ def test_a_training_that_forgets_something_is_found_out(tmp_path: Path) -> None:
         verify(job(tmp_path, 1, forgetful=True), tmp_path / "proof", 4, seed=1, said=print)
 
 
-@pytest.mark.parametrize(("ranks", "kills"), [(1, 20), (2, 4)])
+@pytest.mark.parametrize(
+    ("ranks", "strategy", "kills"), [(1, "ddp", 20), (2, "ddp", 4), (2, "fsdp", 4)], ids=str
+)
 def test_killed_at_any_moment_it_ends_bit_by_bit_where_it_would_have(
-    tmp_path: Path, ranks: int, kills: int
+    tmp_path: Path, ranks: int, strategy: str, kills: int
 ) -> None:
     told: list[str] = []
-    whole = verify(job(tmp_path, ranks), tmp_path / "proof", kills, seed=1, said=told.append)
+    whole = verify(job(tmp_path, ranks, strategy), tmp_path / "proof", kills, seed=1, said=told.append)
     assert len(whole.batches) == 48 and whole.step_ends == list(range(4, 48, 4))
     assert whole.epoch_ends == [10, 20, 30, 40]
     assert sum("kill " in line for line in told) == kills
