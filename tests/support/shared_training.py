@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -43,19 +44,41 @@ class TinyModel(nn.Module):
 
 
 class Drawn:
-    """Random tokens, a function of the index; `event` happens where micro-batch `when` is asked for."""
+    """Random tokens, a function of the index; `event` happens where micro-batch `when` is asked for.
 
-    def __init__(self, when: int, event: Callable[[], None]) -> None:
-        self.when, self.event = when, event
+    `poison` names, by the index of a micro-batch, what of it is not finite: `loss` or `gradient`.
+    """
+
+    def __init__(self, when: int, event: Callable[[], None], poison: dict[str, str]) -> None:
+        self.when, self.event, self.poison = when, event, poison
 
     def train_batch(self, index: int) -> Batch:
         if index == self.when:
             self.event()
-        return packed_batch(np.random.default_rng(index).integers(0, 20, (2, 13)).astype(np.uint16), bos_id=0)
+        tokens = np.random.default_rng(index).integers(0, 20, (2, 13)).astype(np.uint16)
+        return {**packed_batch(tokens, bos_id=0), **poison(self.poison.get(str(index)))}
+
+    def describe(self, index: int) -> str:
+        return f"seed {index}"
 
     def validation_batches(self) -> Iterator[Batch]:
         """Three: no number of ranks that is tested divides it, and of four one has none."""
         yield from (self.train_batch(index) for index in (10_000, 10_001, 10_002))
+
+
+def poison(what: str | None) -> Batch:
+    """Factors of the loss, and of a root added to it: that of 0, whose slope is beyond all numbers."""
+    factors = {"loss": (math.nan, 0.0), "gradient": (1.0, 1.0)}
+    return {} if what is None else {"poison": torch.tensor(factors[what])}
+
+
+class Poisonable(NextToken):
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        loss = super().loss(model, batch)
+        if "poison" not in batch:
+            return loss
+        factor, root = batch["poison"]
+        return factor * loss + root * (0 * loss).sqrt()
 
 
 class Points(Logger):
@@ -98,18 +121,27 @@ EVENTS = {
 }
 
 
-def build(dropout: float = 0.0, when: int = -1, event: str = "nothing", accumulate: int = 4) -> Training:
+def build(
+    dropout: float = 0.0,
+    when: int = -1,
+    event: str = "nothing",
+    accumulate: int = 4,
+    poison: dict[str, str] | None = None,
+    skip: int = 0,
+    lr: float = 0.02,
+) -> Training:
     torch.manual_seed(0)
     return Training(
         name="test",
+        section="test",
         model=TinyModel(dropout),
-        objective=NextToken(torch.ones(20, dtype=torch.long)),
-        source=Drawn(when, EVENTS[event]),
-        optimizer=partial(adamw, lr=0.02),
+        objective=Poisonable(torch.ones(20, dtype=torch.long)),
+        source=Drawn(when, EVENTS[event], poison or {}),
+        optimizer=partial(adamw, lr=lr),
         schedule=cosine(STEPS),
         steps=STEPS,
         validate_every=3,
-        loop=LoopOptions(batch_size=2, accumulate=accumulate),
+        loop=LoopOptions(batch_size=2, accumulate=accumulate, skip_nonfinite=skip),
         seed=7,
         monitor="validation/loss",
         patience=100,

@@ -34,6 +34,7 @@ class LoopOptions(Options):
     batch_size: int = Field(gt=0, description="items of one forward pass")
     accumulate: int = Field(default=1, gt=0, description="forward passes of one optimizer step")
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    skip_nonfinite: int = Field(default=0, ge=0, description="steps without a finite gradient to leave out")
 
 
 def uneven_share(section: str, batch_size: int, accumulate: int, devices: int) -> str | None:

@@ -21,6 +21,7 @@ from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
 from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
 from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
+from fromzero.training.finite import Finite
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
@@ -37,6 +38,7 @@ class Training:
 
     Attributes:
         name: shown beside the progress bar.
+        section: of the configuration, whose `trainer` is `loop`; named where an option is to be changed.
         steps: optimizer steps in all.
         validate_every: steps between two validations.
         monitor: validation metric whose best weights are the result; None: the last weights are.
@@ -44,6 +46,7 @@ class Training:
     """
 
     name: str
+    section: str
     model: nn.Module
     objective: Objective
     source: BatchSource
@@ -67,7 +70,8 @@ def fit(
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
-        UserError: the loss is not finite, a checkpoint cannot be written, or the ranks cannot share a step.
+        UserError: loss, gradient or weights are not finite, a checkpoint cannot be written, or the ranks
+            cannot share a step.
     """
     _calm()
     environment = rank_environment()
@@ -99,7 +103,13 @@ def fit(
         plugins=[AtomicCheckpointIO(), environment],
         default_root_dir=checkpoints,
     )
-    module = TrainingModule(training.model, training.objective, training.optimizer, training.schedule)
+    module = TrainingModule(
+        training.model,
+        training.objective,
+        training.optimizer,
+        training.schedule,
+        skip_nonfinite=training.loop.skip_nonfinite > 0,
+    )
     trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
     for callback in callbacks:
@@ -130,9 +140,10 @@ def forget(checkpoints: Path) -> None:
 
 
 def _callbacks(training: Training, machine: TrainerOptions, directory: Path) -> tuple[Curves, list[Callback]]:
-    curves = Curves(training.name, machine.log_every)
+    finite = Finite(training, directory)
+    curves = Curves(machine.log_every, finite)
     saved = Checkpoints(directory, machine.checkpoint_every, curves)
-    callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
+    callbacks: list[Callback] = [finite, curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         callbacks.append(BestWeights(directory, training.monitor, training.patience))
     # In this order: a checkpoint holds the state of those before it, and the last may raise.
@@ -149,7 +160,7 @@ def _resume_from(checkpoints: Path) -> Path | None:
 def _share(training: Training, ranks: int) -> int:
     """Forward passes of one step that fall to each rank."""
     loop = training.loop
-    if problem := uneven_share(training.name, loop.batch_size, loop.accumulate, ranks):
+    if problem := uneven_share(training.section, loop.batch_size, loop.accumulate, ranks):
         raise UserError(problem)
     return loop.accumulate // ranks
 
