@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,10 +32,10 @@ STEPS = 12
 
 
 class TinyModel(nn.Module):
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, 16)
-        self.body = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, 20))
+        self.body = nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 20))
 
     def forward(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(logits=self.body(self.embedding(input_ids)))
@@ -49,13 +51,15 @@ class Drawn:
     `poison` names, by the index of a micro-batch, what of it is not finite: `loss` or `gradient`.
     """
 
-    def __init__(self, when: int, event: Callable[[], None], poison: dict[str, str]) -> None:
-        self.when, self.event, self.poison = when, event, poison
+    def __init__(
+        self, when: int, event: Callable[[], None], poison: dict[str, str], batch_size: int = 2
+    ) -> None:
+        self.when, self.event, self.poison, self.batch_size = when, event, poison, batch_size
 
     def train_batch(self, index: int) -> Batch:
         if index == self.when:
             self.event()
-        tokens = np.random.default_rng(index).integers(0, 20, (2, 13)).astype(np.uint16)
+        tokens = np.random.default_rng(index).integers(0, 20, (self.batch_size, 13)).astype(np.uint16)
         return {**packed_batch(tokens, bos_id=0), **poison(self.poison.get(str(index)))}
 
     def describe(self, index: int) -> str:
@@ -109,6 +113,17 @@ def kill(whom: Callable[[], int], number: signal.Signals) -> None:
     os.kill(whom(), number)
 
 
+def starve() -> None:
+    """What is in use stays so; nothing larger than a megabyte comes to it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
+
+
+def hang_with_the_lock() -> None:
+    """No other Python thread runs meanwhile."""
+    ctypes.PyDLL(None).sleep(10_000)
+
+
 EVENTS = {
     "nothing": lambda: None,
     "fail": fail,
@@ -118,6 +133,9 @@ EVENTS = {
     "kill launcher": partial(kill, os.getppid, signal.SIGKILL),
     "terminate rank": partial(kill, os.getpid, signal.SIGTERM),
     "kill rank": partial(kill, os.getpid, signal.SIGKILL),
+    "freeze rank": partial(kill, os.getpid, signal.SIGSTOP),
+    "starve": starve,
+    "hang": hang_with_the_lock,
 }
 
 
@@ -129,19 +147,21 @@ def build(
     poison: dict[str, str] | None = None,
     skip: int = 0,
     lr: float = 0.02,
+    width: int = 32,
+    batch_size: int = 2,
 ) -> Training:
     torch.manual_seed(0)
     return Training(
         name="test",
         section="test",
-        model=TinyModel(dropout),
+        model=TinyModel(dropout, width),
         objective=Poisonable(torch.ones(20, dtype=torch.long)),
-        source=Drawn(when, EVENTS[event], poison or {}),
+        source=Drawn(when, EVENTS[event], poison or {}, batch_size),
         optimizer=partial(adamw, lr=lr),
         schedule=cosine(STEPS),
         steps=STEPS,
         validate_every=3,
-        loop=LoopOptions(batch_size=2, accumulate=accumulate, skip_nonfinite=skip),
+        loop=LoopOptions(batch_size=batch_size, accumulate=accumulate, skip_nonfinite=skip),
         seed=7,
         monitor="validation/loss",
         patience=100,

@@ -176,6 +176,30 @@ def test_a_rank_that_is_killed_ends_all_and_leaves_nobody_behind(tmp_path: Path)
     assert path is not None and path.name == "step-000000010.ckpt"
 
 
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ("hang", r"rank 1 is in hang_with_the_lock \(.*shared_training\.py:\d+\)"),
+        ("freeze rank", "rank 1 left no stack"),
+    ],
+)
+def test_ranks_that_hang_are_ended_and_tell_where_they_are(tmp_path: Path, event: str, told: str) -> None:
+    given = job(tmp_path, 2, when=45, event=event)
+    machine = given.machine.model_copy(update={"step_timeout": 10})
+    before = children_of(os.getpid())
+    with pytest.raises(
+        RankFailed, match=rf"^no batch was finished .*step_timeout=10 s: .*{told}; "
+    ) as caught:
+        launch(given.model_copy(update={"machine": machine}))
+    (note,) = caught.value.__notes__
+    first, _, second = note.partition("rank 1:\n")
+    assert "torch/distributed/" in first or "torch/autograd/" in first, "rank 0 waits for rank 1"
+    assert ("in train_batch" in second) == (event == "hang")
+    assert children_of(os.getpid()) == before
+    path = latest_checkpoint(tmp_path / "checkpoints")
+    assert path is not None and path.name == "step-000000010.ckpt"
+
+
 def test_ranks_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
     given = job(tmp_path, 2, when=6, event="kill launcher")
     (tmp_path / "given.json").write_text(given.model_dump_json())

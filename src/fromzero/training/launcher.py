@@ -18,6 +18,7 @@ from fromzero.errors import Interrupted, UserError
 from fromzero.training import worker
 from fromzero.training.job import Job, run_job
 from fromzero.training.options import TrainerOptions
+from fromzero.training.stacks import told_of_hang
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -30,7 +31,7 @@ SECONDS_TO_STOP = 120
 
 
 class RankFailed(RuntimeError):
-    """A rank raised something that is not meant for the user; its own traceback is the note."""
+    """A rank raised what is not meant for the user, or hangs; its note is the traceback, or all stacks."""
 
 
 def launch(job: Job) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def launch(job: Job) -> dict[str, Any]:
         Interrupted: a signal, to this process or to a rank, stopped it; it can be gone on from.
         UserError: as `fit` does; this process is one of many itself; there are not so many devices; a rank
             was killed.
-        RankFailed: a rank raised anything else.
+        RankFailed: a rank raised anything else, or the ranks finish no more batches.
     """
     refuse_ranks()
     job = job.model_copy(update={"machine": with_devices(job.machine)})
@@ -97,6 +98,9 @@ def _on_many(job: Job) -> dict[str, Any]:
         raise Interrupted(value)
     if stopped is not None:
         raise Interrupted(f"stopped by {stopped}; run the same command to go on")
+    hang = told_of_hang(folder, job.machine.devices, job.machine.step_timeout)
+    if hang is not None:
+        raise _rank_failed(*hang)
     if killed is not None:
         raise UserError(killed)
     if outcome.get("ending") == "finished":
@@ -104,10 +108,14 @@ def _on_many(job: Job) -> dict[str, Any]:
     if outcome.get("ending") == "refused":
         raise UserError(value)
     if outcome.get("ending") == "failed":
-        failure = RankFailed(f"rank {outcome['rank']}: {value}")
-        failure.add_note(outcome["traceback"])
-        raise failure
+        raise _rank_failed(f"rank {outcome['rank']}: {value}", outcome["traceback"])
     raise RankFailed(f"the ranks ended without a word; what they printed is in {folder}")
+
+
+def _rank_failed(line: str, note: str) -> RankFailed:
+    failure = RankFailed(line)
+    failure.add_note(note)
+    return failure
 
 
 def _outcome(folder: Path) -> dict[str, Any]:

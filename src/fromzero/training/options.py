@@ -26,6 +26,7 @@ class TrainerOptions(Options):
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
     log_every: int = Field(default=10, gt=0, description="steps")
     checkpoint_every: int = Field(default=100, gt=0, description="steps")
+    step_timeout: int = Field(default=1800, gt=0, description="seconds in which ranks must finish a batch")
 
 
 class LoopOptions(Options):

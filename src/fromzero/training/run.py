@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
 from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from fromzero.training.finite import Finite
+from fromzero.training.memory import way_out_of_memory
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
 from fromzero.training.precision import fastest_precision
 from fromzero.training.ranks import gathered, rank_environment
 from fromzero.training.schedules import Schedule
+from fromzero.training.stacks import stack_file
+from fromzero.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +74,8 @@ def fit(
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
-        UserError: loss, gradient or weights are not finite, a checkpoint cannot be written, or the ranks
-            cannot share a step.
+        UserError: loss, gradient or weights are not finite, memory ran out, a checkpoint cannot be written,
+            or the ranks cannot share a step.
     """
     _calm()
     environment = rank_environment()
@@ -85,7 +89,7 @@ def fit(
     trainer = Trainer(
         accelerator=machine.accelerator,
         devices=ranks,
-        strategy="auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False),
+        strategy="auto" if ranks == 1 else _strategy(machine),
         precision=precision,  # type: ignore[arg-type]
         max_steps=training.steps,
         max_epochs=-1,
@@ -110,7 +114,8 @@ def fit(
         training.schedule,
         skip_nonfinite=training.loop.skip_nonfinite > 0,
     )
-    trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
+    with way_out_of_memory(training.name, training.section, training.loop):
+        trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
     for callback in callbacks:
         if isinstance(callback, BestWeights):
@@ -141,13 +146,23 @@ def forget(checkpoints: Path) -> None:
 
 def _callbacks(training: Training, machine: TrainerOptions, directory: Path) -> tuple[Curves, list[Callback]]:
     finite = Finite(training, directory)
+    environment = rank_environment()
+    first: list[Callback] = [finite]
+    if environment.world_size() > 1:  # one process may be stopped in a debugger
+        file = stack_file(directory, environment.global_rank())
+        first.insert(0, Watchdog(machine.step_timeout, file))
     curves = Curves(machine.log_every, finite)
     saved = Checkpoints(directory, machine.checkpoint_every, curves)
-    callbacks: list[Callback] = [finite, curves, ProgressBar(training.name, training.steps)]
+    callbacks: list[Callback] = [*first, curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         callbacks.append(BestWeights(directory, training.monitor, training.patience))
     # In this order: a checkpoint holds the state of those before it, and the last may raise.
     return curves, [*callbacks, saved, StopInOrder(training.name, saved)]
+
+
+def _strategy(machine: TrainerOptions) -> DDPStrategy:
+    # Longer than the limit of the watchdog, which tells more.
+    return DDPStrategy(forward_sync_buffers=False, timeout=timedelta(seconds=machine.step_timeout + 60))
 
 
 def _resume_from(checkpoints: Path) -> Path | None:
@@ -184,7 +199,8 @@ def _precision(training: Training, machine: TrainerOptions, checkpoints: Path, r
 def _best_precision(training: Training, machine: TrainerOptions) -> str:
     if machine.accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return fastest_precision(training.model, training.objective, training.source.train_batch(0))
+    with way_out_of_memory(training.name, training.section, training.loop):
+        return fastest_precision(training.model, training.objective, training.source.train_batch(0))
 
 
 def _calm() -> None:

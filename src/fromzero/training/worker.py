@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.training.job import Job, run_job
+from fromzero.training.stacks import keep_traceback
 
 OUTCOME = "outcome.json"
 
@@ -40,6 +41,7 @@ def main(file: Path) -> int:
     except KeyboardInterrupt:
         return 1
     except Exception as error:
+        keep_traceback(file.parent, int(os.environ["RANK"]))
         reason = f"{type(error).__name__}: {error}"
         return _ended(file, "failed", reason, code=1, traceback=traceback.format_exc())
     if os.environ["RANK"] != "0":
