@@ -8,6 +8,7 @@ import logging
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +29,14 @@ from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
+from fromzero.tracking.store import lose_patience
 from fromzero.training.launcher import with_devices
 from fromzero.training.options import LoopOptions, uneven_share
 
 logger = logging.getLogger(__name__)
+
+LONG_WAIT = 20.0
+"""Seconds that a record may take to fail; a server that refuses the connection does so in three."""
 
 
 class SeedHooks:
@@ -220,7 +225,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def _at_no_cost() -> Iterator[None]:
+    began = time.monotonic()
     try:
         yield
     except Exception as error:  # a full disk or a locked store must not cost a finished training
+        if time.monotonic() - began > LONG_WAIT:
+            lose_patience()  # or the records to come would cost as much
         logger.warning("MLflow lost a record, the run goes on: %s", str(error).partition("\n")[0])

@@ -27,6 +27,7 @@ from fromzero.tracking.store import (
     process_tag,
     tracking_uri,
 )
+from fromzero.tracking.unsent import send_kept
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -41,6 +42,7 @@ class StageRun:
 
     uri: str
     run_id: str
+    project: str = "."
 
 
 _current: StageRun | None = None
@@ -69,13 +71,14 @@ class PipelineRun:
         Raises:
             UserError: the store cannot be used; nothing has been done yet.
         """
-        self.uri = tracking_uri(project)
+        self.uri, self._project = tracking_uri(project), project
         self._stages: dict[str, str] = {}
         self._inputs: set[tuple[str, str]] = set()
         self._model_id: str | None = None
         try:
             self._client, self._experiment = open_store(project, self.uri)
             close_dead_runs(self._client, self._experiment)
+            send_kept(self._client, project, self.uri)
             self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
             self._log_config(config)
         except Exception as error:  # whatever a store or its migrations raise, the user must mend the store
@@ -102,7 +105,7 @@ class PipelineRun:
         """The child run of a stage, made at the first call."""
         if name not in self._stages:
             self._stages[name] = self._create(name, {"mlflow.parentRunId": self.run_id, "stage": name})
-        return StageRun(self.uri, self._stages[name])
+        return StageRun(self.uri, self._stages[name], str(self._project.resolve()))
 
     def log_input(self, stage: str, name: str, artifact: Artifact) -> None:
         """Names the bytes that a stage read, once; the whole digest is in the tag `sha256`."""
