@@ -120,8 +120,11 @@ def starve() -> None:
 
 
 def hang_with_the_lock() -> None:
-    """No other Python thread runs meanwhile."""
-    ctypes.PyDLL(None).sleep(10_000)
+    """No other Python thread runs meanwhile, nor the handler of a signal: a mutex is locked twice."""
+    Path(os.environ.get("HANGS", os.devnull)).touch()
+    mutex = ctypes.create_string_buffer(64)
+    while True:
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
 
 
 EVENTS = {

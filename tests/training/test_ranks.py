@@ -200,16 +200,46 @@ def test_ranks_that_hang_are_ended_and_tell_where_they_are(tmp_path: Path, event
     assert path is not None and path.name == "step-000000010.ckpt"
 
 
-def test_ranks_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
-    given = job(tmp_path, 2, when=6, event="kill launcher")
-    (tmp_path / "given.json").write_text(given.model_dump_json())
+def launcher(folder: Path, **arguments: Any) -> subprocess.Popen[str]:
+    """A process of its own that launches two ranks, and its own group, as a terminal gives it."""
+    (folder / "given.json").write_text(job(folder, 2, **arguments).model_dump_json())
     code = (
         "import sys; from pathlib import Path; from fromzero.training.job import Job; "
         "from fromzero.training.launcher import launch; "
-        f"launch(Job.model_validate_json(Path({str(tmp_path / 'given.json')!r}).read_text()))"
+        f"launch(Job.model_validate_json(Path({str(folder / 'given.json')!r}).read_text()))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HANGS": str(folder / "hangs")}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
+    """The first waits for the step under way, which never ends."""
+    process = launcher(tmp_path, when=45, event="hang")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "hangs").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # of the 120 s that the first would have waited
+    assert "Interrupted: stopped by SIGINT; run the same command to go on" in errors
+    assert ranks_of(tmp_path) == []
+    path = latest_checkpoint(tmp_path / "checkpoints")
+    assert path is not None and path.name == "step-000000010.ckpt"
+
+
+def test_ranks_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
+    killed = launcher(tmp_path, when=6, event="kill launcher")
+    killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 20
     while left := ranks_of(tmp_path):

@@ -10,8 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import Interrupted, UserError
@@ -143,10 +144,11 @@ def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
         local_addr="127.0.0.1",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(file.parent), redirects=quiet),
-        signals_to_handle=",".join(number.name for number in STOPPING),
+        signals_to_handle=",".join(number.name for number in STOPPING if number != signal.SIGINT),
         shutdown_timeout=SECONDS_TO_STOP,
     )
     with _as_it_was():
+        _leave_at_the_second_ctrl_c(file.parent)
         try:
             elastic_launch(config, sys.executable)("-m", worker.__name__, str(file))
         except SignalException as error:
@@ -154,6 +156,25 @@ def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
         except ChildFailedError as error:
             return None, _killed(error)
     return None, None
+
+
+def _leave_at_the_second_ctrl_c(folder: Path) -> None:
+    """The agent's own handler takes the second for another first, and gives the ranks another two minutes."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise SignalException("stopped by Ctrl-C", signal.SIGINT)
+        for file in folder.glob("*.pid"):
+            with suppress(ProcessLookupError, ValueError):
+                os.killpg(int(file.read_text()), signal.SIGKILL)  # each rank leads a group of its own
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handle)
 
 
 def _killed(error: ChildFailedError) -> str | None:

@@ -30,6 +30,7 @@ Ending = Literal["finished", "interrupted", "refused", "failed"]
 
 def main(file: Path) -> int:
     """Returns the exit code, 0 for a training that was stopped in order, too."""
+    file.with_name(f"{os.environ['RANK']}.pid").write_text(str(os.getpid()))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _show_messages()
     try:
