@@ -8,6 +8,8 @@ import math
 import os
 import resource
 import signal
+import struct
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -119,6 +121,13 @@ def starve() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
 
 
+def move_clock(days: int) -> None:
+    """By the library `clock.c`; then whoever looks at the clock now and then has the time to do so."""
+    with Path(os.environ["CLOCK"]).open("r+b") as file:
+        file.write(struct.pack("q", days * 86_400))
+    time.sleep(12)
+
+
 def hang_with_the_lock() -> None:
     """No other Python thread runs meanwhile, nor the handler of a signal: a mutex is locked twice."""
     Path(os.environ.get("HANGS", os.devnull)).touch()
@@ -138,6 +147,8 @@ EVENTS = {
     "kill rank": partial(kill, os.getpid, signal.SIGKILL),
     "freeze rank": partial(kill, os.getpid, signal.SIGSTOP),
     "starve": starve,
+    "clock forwards": partial(move_clock, 1),
+    "clock backwards": partial(move_clock, -1),
     "hang": hang_with_the_lock,
 }
 

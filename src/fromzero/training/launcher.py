@@ -185,7 +185,7 @@ def _killed(error: ChildFailedError) -> str | None:
     """
     first = next(iter(error.failures.values()))
     for rank, failure in error.failures.items():
-        at_once = failure.timestamp - first.timestamp < 15
+        at_once = abs(failure.timestamp - first.timestamp) < 15  # by a clock that may be set back
         if failure.exitcode < 0 and (failure is first or (at_once and failure.exitcode != -signal.SIGTERM)):
             name = signal.Signals(-failure.exitcode).name
             return (
