@@ -30,7 +30,7 @@ from fromzero.stages import stage_of
 from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, Status, set_current_stage_run
 from fromzero.tracking.store import lose_patience
-from fromzero.training.launcher import with_devices
+from fromzero.training.launcher import refuse_precision, with_devices
 from fromzero.training.options import LoopOptions, uneven_share
 
 logger = logging.getLogger(__name__)
@@ -57,13 +57,14 @@ class SeedHooks:
 
 
 class DevicesHooks:
-    """Refuses, before any work, devices that are not there or cannot share the steps of a stage that runs."""
+    """Refuses, before any work, devices that are not there, lack the number format or cannot share a step."""
 
     @hook_impl(tryfirst=True)  # before a run is opened
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         stages = sorted({stage_of(node) for node in pipeline.nodes if "params:trainer" in node.inputs})
         if not stages:
             return
+        refuse_precision(catalog.load("params:trainer"))
         devices = with_devices(catalog.load("params:trainer")).devices
         assert isinstance(devices, int)
         for stage in stages:

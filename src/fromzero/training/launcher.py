@@ -47,6 +47,7 @@ def launch(job: Job) -> dict[str, Any]:
         RankFailed: a rank raised anything else, or the ranks finish no more batches.
     """
     refuse_ranks()
+    refuse_precision(job.machine)
     job = job.model_copy(update={"machine": with_devices(job.machine)})
     return run_job(job) if job.machine.devices == 1 else _on_many(job)
 
@@ -60,6 +61,19 @@ def refuse_ranks() -> None:
         raise UserError(
             f"{named}={os.environ[named]} is set, so this is one of many ranks: start kedro run once, not by "
             f"torchrun or srun, with trainer=ddp trainer.devices=N (or unset {named})"
+        )
+
+
+def refuse_precision(machine: TrainerOptions) -> None:
+    """Raises `UserError` for bf16 on a GPU that only imitates it. Every CPU has it, some of them slowly."""
+    if machine.precision != "bf16-mixed" or machine.accelerator == "cpu":
+        return
+    import torch
+
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            f"trainer.precision=bf16-mixed, but {torch.cuda.get_device_name()} has no bf16: "
+            "set trainer.precision=32-true"
         )
 
 

@@ -24,6 +24,10 @@ class TrainerOptions(Options):
     """One process a device, which share each step; auto: all GPUs, or one CPU."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
+    compile: bool = Field(default=False, description="by torch.compile: slow to begin, then fast on a GPU")
+    deterministic: bool = Field(
+        default=False, description="algorithms that give equal bits on equal machines"
+    )
     log_every: int = Field(default=10, gt=0, description="steps")
     checkpoint_every: int = Field(default=100, gt=0, description="steps")
     step_timeout: int = Field(default=1800, gt=0, description="seconds in which ranks must finish a batch")

@@ -24,6 +24,7 @@ from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, Progre
 from fromzero.training.checkpoints import AtomicCheckpointIO, latest_checkpoint
 from fromzero.training.finite import Finite
 from fromzero.training.memory import way_out_of_memory
+from fromzero.training.modes import modes
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
@@ -114,7 +115,7 @@ def fit(
         training.schedule,
         skip_nonfinite=training.loop.skip_nonfinite > 0,
     )
-    with way_out_of_memory(training.name, training.section, training.loop):
+    with modes(machine, training.model), way_out_of_memory(training.name, training.section, training.loop):
         trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=_resume_from(checkpoints))
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
     for callback in callbacks:
@@ -198,7 +199,7 @@ def _precision(training: Training, machine: TrainerOptions, checkpoints: Path, r
 
 def _best_precision(training: Training, machine: TrainerOptions) -> str:
     if machine.accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     with way_out_of_memory(training.name, training.section, training.loop):
         return fastest_precision(training.model, training.objective, training.source.train_batch(0))
 
