@@ -88,6 +88,7 @@ class MetricLogger(Logger):
             if self._client is None:
                 from mlflow import MlflowClient
 
+                logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning for every retry
                 self._client = MlflowClient(self._run.uri)
             while batch := self._points[:POINTS_A_BATCH]:
                 self._client.log_batch(self._run.run_id, metrics=batch)

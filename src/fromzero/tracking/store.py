@@ -55,6 +55,7 @@ def open_store(project: Path, uri: str) -> tuple[MlflowClient, str]:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning for every retry; the failure is told
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     if uri == _embedded(project):
