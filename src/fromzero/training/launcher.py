@@ -186,6 +186,8 @@ def _leave_at_the_second_ctrl_c(folder: Path) -> None:
         for file in folder.glob("*.pid"):
             with suppress(ProcessLookupError, ValueError):
                 os.killpg(int(file.read_text()), signal.SIGKILL)  # each rank leads a group of its own
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h")  # the cursor, which the progress bar of rank 0 had hidden
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handle)
