@@ -153,14 +153,15 @@ def test_the_shards_of_another_tokenizer_are_refused_with_the_command_that_mends
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
-def test_a_flipped_byte_in_a_shard_is_refused_by_name(project: Path) -> None:
-    shard = project / ARTIFACTS["token_shards"] / "train.bin"
-    content = bytearray(shard.read_bytes())
+@pytest.mark.parametrize(("name", "file"), [("token_shards", "train.bin"), ("tokenizer", "tokenizer.json")])
+def test_a_flipped_byte_in_an_input_is_refused_by_name(project: Path, name: str, file: str) -> None:
+    damaged = project / ARTIFACTS[name] / file
+    content = bytearray(damaged.read_bytes())
     content[1000] ^= 1
-    shard.write_bytes(content)
+    damaged.write_bytes(content)
     refused = kedro(project, "run", "--pipeline", "pretrain", "recipe=tiny")
     assert refused.returncode == 1
-    assert f"{shard.relative_to(project)} is damaged" in refused.stderr.replace("\n", "")
+    assert f"{damaged.relative_to(project)} is damaged" in refused.stderr.replace("\n", "")
     assert (project / ARTIFACTS["base_model"] / "manifest.json").is_file()
 
 

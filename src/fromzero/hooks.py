@@ -8,6 +8,7 @@ import logging
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +30,14 @@ from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, StageRun, Status, set_current_run
-from fromzero.training.launcher import with_devices
+from fromzero.tracking.store import lose_patience
+from fromzero.training.launcher import refuse_precision, with_devices
 from fromzero.training.options import LoopOptions, uneven_share
 
 logger = logging.getLogger(__name__)
+
+LONG_WAIT = 20.0
+"""Seconds that a record may take to fail; a server that refuses the connection does so in three."""
 
 
 class SeedHooks:
@@ -53,13 +58,14 @@ class SeedHooks:
 
 
 class DevicesHooks:
-    """Refuses, before any work, devices that are not there or cannot share the steps of a stage that runs."""
+    """Refuses, before any work, devices that are not there, lack the number format or cannot share a step."""
 
     @hook_impl(tryfirst=True)  # before a run is opened
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         stages = sorted({stage_of(node) for node in pipeline.nodes if "params:trainer" in node.inputs})
         if not stages:
             return
+        refuse_precision(catalog.load("params:trainer"))
         machine = with_devices(catalog.load("params:trainer"))
         assert isinstance(machine.devices, int)
         for stage in stages:
@@ -247,7 +253,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def _at_no_cost() -> Iterator[None]:
+    began = time.monotonic()
     try:
         yield
     except Exception as error:  # a full disk or a locked store must not cost a finished training
+        if time.monotonic() - began > LONG_WAIT:
+            lose_patience()  # or the records to come would cost as much
         logger.warning("MLflow lost a record, the run goes on: %s", str(error).partition("\n")[0])

@@ -33,6 +33,17 @@ def test_a_batch_depends_on_its_index_alone() -> None:
     assert [source.train_batch(index)["number"].tolist() for index in reversed(range(12))] == forward[::-1]
 
 
+def test_a_batch_is_described_by_its_rows_and_where_they_come_from() -> None:
+    source = examples(20)
+    source.train[7]["source"] = "reviews.csv:17"
+    for index in range(5):
+        told = source.describe(index).removeprefix("rows ").split(", ")
+        numbers = [int(row.split()[0]) for row in told]
+        lengths = source.train_batch(index)["number"].tolist()
+        assert [source.train[number]["input_ids"][0] for number in numbers] == lengths
+        assert [row for row in told if " " in row] == ["7 reviews.csv:17"] * numbers.count(7)
+
+
 def test_validation_is_in_order_and_its_last_batch_may_be_short() -> None:
     batches = [batch["number"].tolist() for batch in examples(20).validation_batches()]
     assert batches == [[0, 1, 2, 3], [4, 5]]

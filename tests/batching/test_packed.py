@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,18 @@ def test_each_window_is_trained_on_once_an_epoch(packed: PackedText) -> None:
 def test_a_batch_depends_on_its_index_alone(packed: PackedText) -> None:
     forward = [rows(packed.train_batch(index)) for index in range(40)]
     assert [rows(packed.train_batch(index)) for index in reversed(range(40))] == forward[::-1]
+
+
+def test_a_batch_is_described_by_its_windows_and_the_documents_in_them(packed: PackedText) -> None:
+    shard = packed.shards["train"]
+    described = re.findall(r"(\d+) \(documents (\d+)-(\d+)\)", packed.describe(7))
+    for row, (window, first, last) in zip(rows(packed.train_batch(7)), described, strict=True):
+        start = int(window) * 8
+        assert tuple(shard.tokens[start : start + 8]) == row
+        begins = [0, *shard.ends[:-1]]
+        for document in range(len(shard.ends)):  # a window's tokens and the label of its last one
+            shown = begins[document] < start + 9 and shard.ends[document] > start
+            assert shown == (int(first) <= document <= int(last))
 
 
 def test_all_batches_of_a_shard_predict_each_token_once(packed: PackedText) -> None:

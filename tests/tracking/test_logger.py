@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,18 @@ def status(stage: StageRun) -> Any:
     return MlflowClient(stage.uri).get_run(stage.run_id).info.status
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_each_metric_is_logged_by_step_and_by_tokens(stage: StageRun) -> None:
     metrics = MetricLogger(stage)
     metrics.log_metrics({"train/loss": 3.0, "tokens": 100}, step=1)
     metrics.log_metrics({"train/loss": 2.0, "tokens": 200}, step=2)
-    metrics.save()
+    metrics.finalize("success")
     assert history(stage, "train/loss") == [(1, 3.0), (2, 2.0)]
     assert history(stage, "by_tokens/train/loss") == [(100, 3.0), (200, 2.0)]
     assert history(stage, "tokens") == [(1, 100.0), (2, 200.0)]
@@ -53,7 +61,7 @@ def test_two_trainings_of_one_stage_do_not_mix(stage: StageRun) -> None:
     for prefix, loss in (("", 1.0), ("from_random/", 2.0)):
         metrics = MetricLogger(stage, prefix)
         metrics.log_metrics({"train/loss": loss}, step=1)
-        metrics.save()
+        metrics.finalize("success")
     assert history(stage, "train/loss") == [(1, 1.0)]
     assert history(stage, "from_random/train/loss") == [(1, 2.0)]
 
@@ -76,10 +84,13 @@ def test_a_locked_store_costs_one_warning_and_no_point(
     lock.execute("BEGIN EXCLUSIVE")
     for step in range(2):
         metrics.log_metrics({"loss": float(step)}, step=step)
+        wait_for(lambda: "they are kept and tried again" in caplog.text)
+    wait_for(lambda: not metrics._writer.is_alive())
     lock.execute("ROLLBACK")
     lock.close()
     assert [record.levelname for record in caplog.records if record.name == module.__name__] == ["WARNING"]
     metrics.log_metrics({"loss": 2.0}, step=2)
+    wait_for(lambda: not metrics._points)
     assert history(stage, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 

@@ -119,6 +119,7 @@ def ran(builders: None, tmp_path_factory: pytest.TempPathFactory, small_disk: Pa
         (job(folder / "to ddp", "ddp"), folder / "half"),
         (job(folder / "from one", "fsdp"), None),
         (job(folder / "refused", "fsdp", optimizer="adafactor"), None),
+        (job(folder / "opaque", "fsdp", opaque=True), None),
     ]
     shutil.rmtree(folder / "to ddp")
     if small_disk is not None:
@@ -252,6 +253,12 @@ def test_an_optimizer_that_needs_whole_parameters_is_refused_with_one_that_does_
     message = "adafactor cannot step on shards: with trainer=fsdp use optimizer=adamw or muon, or trainer=ddp"
     assert [ending(ran / "refused", rank) for rank in (0, 1)] == [{"error": message}] * 2
     assert not list((ran / "refused" / "checkpoints").glob("step-*"))
+
+
+def test_a_model_whose_output_cannot_be_followed_is_refused(ran: Path) -> None:
+    """Else the gradients would stay where they are, and each rank train by itself."""
+    message = "trainer=fsdp cannot follow what TinyModel returns: let it return a tensor"
+    assert all(ending(ran / "opaque", rank)["error"].startswith(message) for rank in (0, 1))
 
 
 def test_a_full_disk_ends_all_ranks_with_one_line(ran: Path, small_disk: Path | None) -> None:

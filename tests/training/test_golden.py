@@ -85,6 +85,7 @@ def training(source: Counting, steps: int, accumulate: int) -> Training:
     torch.manual_seed(1)
     return Training(
         name="test",
+        section="test",
         model=random_causal_lm(config),
         objective=NextToken(torch.ones(64, dtype=torch.long)),
         source=source,

@@ -176,16 +176,70 @@ def test_a_rank_that_is_killed_ends_all_and_leaves_nobody_behind(tmp_path: Path)
     assert path is not None and path.name in {"step-000000005", "step-000000010"}  # if it was yet written
 
 
-def test_ranks_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
-    given = job(tmp_path, 2, when=6, event="kill launcher")
-    (tmp_path / "given.json").write_text(given.model_dump_json())
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        ("hang", r"rank 1 is in hang_with_the_lock \(.*shared_training\.py:\d+\)"),
+        ("freeze rank", "rank 1 left no stack"),
+    ],
+)
+def test_ranks_that_hang_are_ended_and_tell_where_they_are(tmp_path: Path, event: str, told: str) -> None:
+    given = job(tmp_path, 2, when=45, event=event)
+    machine = given.machine.model_copy(update={"step_timeout": 10})
+    before = children_of(os.getpid())
+    with pytest.raises(
+        RankFailed, match=rf"^no batch was finished .*step_timeout=10 s: .*{told}; "
+    ) as caught:
+        launch(given.model_copy(update={"machine": machine}))
+    (note,) = caught.value.__notes__
+    first, _, second = note.partition("rank 1:\n")
+    assert "torch/distributed/" in first or "torch/autograd/" in first, "rank 0 waits for rank 1"
+    assert ("in train_batch" in second) == (event == "hang")
+    assert children_of(os.getpid()) == before
+    path = newest_checkpoint(tmp_path / "checkpoints")
+    assert path is not None and path.name == "step-000000010"
+
+
+def launcher(folder: Path, **arguments: Any) -> subprocess.Popen[str]:
+    """A process of its own that launches two ranks, and its own group, as a terminal gives it."""
+    (folder / "given.json").write_text(job(folder, 2, **arguments).model_dump_json())
     code = (
         "import sys; from pathlib import Path; from fromzero.training.job import Job; "
         "from fromzero.training.launcher import launch; "
-        f"launch(Job.model_validate_json(Path({str(tmp_path / 'given.json')!r}).read_text()))"
+        f"launch(Job.model_validate_json(Path({str(folder / 'given.json')!r}).read_text()))"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HANGS": str(folder / "hangs")}
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
+    """The first waits for the step under way, which never ends."""
+    process = launcher(tmp_path, when=45, event="hang")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "hangs").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # of the 120 s that the first would have waited
+    assert "Interrupted: stopped by SIGINT; run the same command to go on" in errors
+    assert ranks_of(tmp_path) == []
+    path = newest_checkpoint(tmp_path / "checkpoints")
+    assert path is not None and path.name == "step-000000010"
+
+
+def test_ranks_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
+    killed = launcher(tmp_path, when=6, event="kill launcher")
+    killed.communicate(timeout=120)
     assert killed.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 20
     while left := ranks_of(tmp_path):

@@ -37,7 +37,7 @@ def job(folder: Path, ranks: int, strategy: Any = "ddp", **arguments: Any) -> Jo
         checkpoint_every=2,
     )
     return Job(
-        build="shared_training:build",
+        build="sharded_training:build" if strategy == "fsdp" else "shared_training:build",
         arguments={"dropout": 0.3, **arguments},
         machine=machine,
         checkpoints=folder,

@@ -21,6 +21,9 @@ class BatchSource(Protocol):
     def train_batch(self, index: int) -> Batch:
         """Micro-batch `index` of the whole run, the same whoever asks and whenever."""
 
+    def describe(self, index: int) -> str:
+        """What micro-batch `index` is made of, for a person who looks for a bad example."""
+
     def validation_batches(self) -> Iterator[Batch]:
         """The validation part, once, in a fixed order."""
 

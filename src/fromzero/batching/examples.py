@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from fromzero.batching.order import length_grouped_epoch
@@ -35,9 +37,17 @@ class TaskExamples:
 
     def train_batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index` of an endless series of epochs: a pure function of (seed, index)."""
+        return self.collate([self.train[row] for row in self._rows(index)])
+
+    def describe(self, index: int) -> str:
+        """Rows of the train part, and where they come from, if the examples tell it as their `source`."""
+        rows = [str(row) for row in self._rows(index)]
+        sources = [f" {self.train[int(row)].get('source', '')}".rstrip() for row in rows]
+        return "rows " + ", ".join(row + source for row, source in zip(rows, sources, strict=True))
+
+    def _rows(self, index: int) -> npt.NDArray[np.int64]:
         epoch, offset = divmod(index, self.batches_an_epoch)
-        rows = length_grouped_epoch(self.seed, epoch, self.lengths, self.batch_size)[offset]
-        return self.collate([self.train[row] for row in rows])
+        return length_grouped_epoch(self.seed, epoch, self.lengths, self.batch_size)[offset]
 
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
         for first in range(0, len(self.validation), self.batch_size):

@@ -56,9 +56,21 @@ class PackedText:
 
     def train_batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index` of an endless shuffled series: a pure function of (seed, index)."""
-        shard = self.shards["train"]
-        first = index * self.batch_size
-        return self._batch(shard, shuffled(self.seed, _windows(shard, self.context), first, self.batch_size))
+        return self._batch(self.shards["train"], self._drawn(index))
+
+    def describe(self, index: int) -> str:
+        """Windows of the train part, and the documents that each shows; both count from 0."""
+        ends = self.shards["train"].ends
+        told = []
+        for window in self._drawn(index):
+            start = window * self.context
+            first, last = np.searchsorted(ends, [start, start + self.context], side="right")
+            told.append(f"{window} (documents {first}-{last})")
+        return "windows " + ", ".join(told)
+
+    def _drawn(self, index: int) -> npt.NDArray[np.int64]:
+        windows = _windows(self.shards["train"], self.context)
+        return shuffled(self.seed, windows, index * self.batch_size, self.batch_size)
 
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
         shard = self.shards["validation"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Example = dict[str, Any]
-"""One encoded example: `input_ids` (list of int) and `label` (int, an index into the labels)."""
+"""One encoded example: `input_ids` (list of int), `label` (int, an index into the labels), `source`."""
 
 
 class Task(Protocol):

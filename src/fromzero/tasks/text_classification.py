@@ -94,8 +94,10 @@ class TextClassification:
         index = {label: position for position, label in enumerate(labels)}
         bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         return [
-            {"input_ids": [bos, *ids[:room], eos], "label": index[label]}
-            for ids, label in zip(tokens, table["label"].to_pylist(), strict=True)
+            {"input_ids": [bos, *ids[:room], eos], "label": index[label], "source": source}
+            for ids, label, source in zip(
+                tokens, table["label"].to_pylist(), table["source"].to_pylist(), strict=True
+            )
         ]
 
     def model(self, base: Path, labels: Sequence[str], *, random: bool) -> PreTrainedModel:

@@ -27,6 +27,7 @@ from fromzero.tracking.store import (
     process_tag,
     tracking_uri,
 )
+from fromzero.tracking.unsent import send_kept
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -41,6 +42,7 @@ class StageRun:
 
     uri: str
     run_id: str
+    project: str = "."
 
 
 _current: tuple[PipelineRun, str] | None = None
@@ -90,13 +92,14 @@ class PipelineRun:
         Raises:
             UserError: the store cannot be used; nothing has been done yet.
         """
-        self.uri = tracking_uri(project)
+        self.uri, self._project = tracking_uri(project), project
         self._stages: dict[str, str] = {}
         self._inputs: set[tuple[str, str]] = set()
         self._model_id: str | None = None
         try:
             self._client, self._experiment = open_store(project, self.uri)
             close_dead_runs(self._client, self._experiment)
+            send_kept(self._client, project, self.uri)
             if former is not None and self._reopen(former):
                 self.run_id = former.run_id
             else:
@@ -142,7 +145,7 @@ class PipelineRun:
             former = self._former_stage(name)
             made = {"mlflow.parentRunId": self.run_id, "stage": name}
             self._stages[name] = former or self._create(name, made)
-        return StageRun(self.uri, self._stages[name])
+        return StageRun(self.uri, self._stages[name], str(self._project.resolve()))
 
     def _former_stage(self, name: str) -> str | None:
         wanted = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.stage = '{name}'"
@@ -153,7 +156,7 @@ class PipelineRun:
 
     def adopt(self, stage: str, former: StageRun) -> None:
         """Goes on with the run of a stage that was cut short below another parent."""
-        if former == self.stage(stage) or not self._reopen(former):
+        if former.run_id == self.stage(stage).run_id or not self._reopen(former):
             return
         self._client.delete_run(self._stages[stage])  # new, and empty but for the inputs
         self._client.set_tag(former.run_id, "mlflow.parentRunId", self.run_id)

@@ -20,6 +20,12 @@ EXPERIMENT = "fromzero"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag that chooses the view which MLflow's pages open with: curves rather than traces of chats."""
 PROCESS_TAG = "fromzero.process"
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+"""With a server: of its own accord MLflow tries each call again for four minutes, and waits two each time."""
 
 
 def tracking_uri(project: Path) -> str:
@@ -31,12 +37,27 @@ def _embedded(project: Path) -> str:
     return f"sqlite:///{project.resolve() / 'mlflow.db'}"
 
 
+def lose_patience() -> None:
+    """For a server that does not answer at all: what `PATIENCE` has set, made as short as can be."""
+    shorter = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    for name, value in shorter.items():
+        if os.environ.get(name) == PATIENCE[name]:
+            os.environ[name] = value
+
+
 def open_store(project: Path, uri: str) -> tuple[MlflowClient, str]:
-    """The client and the id of the experiment; both are made where they are missing."""
+    """The client and the id of the experiment; both are made where they are missing.
+
+    A server is waited for as `PATIENCE` says, in this process and those that it starts, unless the
+    environment says otherwise.
+    """
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a warning for every retry; the failure is told
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
     if uri == _embedded(project):
         file = project.resolve() / "mlflow.db"
         location = (project.resolve() / "mlruns").as_uri()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
 from fromzero.training.job import STOP
 from fromzero.training.ranks import gathered
 from fromzero.training.sharded_state import whole_on_first_rank
+
+if TYPE_CHECKING:
+    from fromzero.training.finite import Finite
 
 
 class StepCallback(Callback):
@@ -68,27 +71,32 @@ class Curves(StepCallback):
     Not by `self.log` in the step: that alone costs more than the rest of Lightning's loop. Every point names
     the tokens seen so far beside the step. Each rank counts for itself; what is logged is of all.
 
-    Raises:
-        UserError: the loss is no longer finite.
+    The losses of a step that was skipped are left out.
     """
 
-    def __init__(self, training: str, every: int) -> None:
-        self.training, self.every = training, every
+    def __init__(self, every: int, finite: Finite) -> None:
+        self.every, self.finite = every, finite
         self.tokens = self.tokens_of_all = 0
         self.loss_sum: Tensor | float = 0.0
         self.batches = 0
         self._since = (time.monotonic(), 0)
+        self._before_step: tuple[Tensor | float, int] = (0.0, 0)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._since = (time.monotonic(), self.tokens_of_all)
+        self._before_step = (self.loss_sum, self.batches)
 
     def on_batch(self, loss: Tensor, batch: Any) -> None:
-        self.loss_sum += loss
+        self.loss_sum = self.loss_sum + loss
         self.batches += 1
         mask = batch.get("attention_mask")
         self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
 
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
+        if module.skipped:
+            self.loss_sum, self.batches = self._before_step
+            return
+        self._before_step = (self.loss_sum, self.batches)
         if trainer.global_step % self.every:
             return
         loss = self.refuse_nonsense(trainer) / sum(gathered(self.batches))
@@ -104,19 +112,15 @@ class Curves(StepCallback):
             },
         )
         self.loss_sum, self.batches, self._since = 0.0, 0, (now, self.tokens_of_all)
+        self._before_step = (0.0, 0)
 
     def refuse_nonsense(self, trainer: Trainer) -> float:
         """Asked at each log step and before each checkpoint: at every step it would wait for the device.
 
         Returns the sum of the losses since the last log step, over all ranks.
         """
-        loss_sum: float = sum(gathered(float(self.loss_sum)))
-        if not math.isfinite(loss_sum):
-            raise UserError(
-                f"{self.training}: the loss is {loss_sum} by step {trainer.global_step}; "
-                "lower its optimizer.lr or trainer.gradient_clip, then run again"
-            )
-        return loss_sum
+        self.finite.refuse(trainer)
+        return float(sum(gathered(float(self.loss_sum))))
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         metrics = trainer.callback_metrics

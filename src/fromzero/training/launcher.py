@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import Interrupted, UserError
@@ -18,6 +19,7 @@ from fromzero.training import worker
 from fromzero.training.external import on_nodes
 from fromzero.training.job import STOP, Job, run_job
 from fromzero.training.options import TrainerOptions
+from fromzero.training.stacks import told_of_hang
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -30,7 +32,7 @@ SECONDS_TO_STOP = 120
 
 
 class RankFailed(RuntimeError):
-    """A rank raised something that is not meant for the user; its own traceback is the note."""
+    """A rank raised what is not meant for the user, or hangs; its note is the traceback, or all stacks."""
 
 
 def launch(job: Job) -> dict[str, Any]:
@@ -43,13 +45,14 @@ def launch(job: Job) -> dict[str, Any]:
         Interrupted: a signal, to this process or to a rank, stopped it; it can be gone on from.
         UserError: as `fit` does; this process is one of many itself; there are not so many devices; a rank
             was killed; a node failed and did not say why.
-        RankFailed: a rank raised anything else.
+        RankFailed: a rank raised anything else, or the ranks finish no more batches.
     """
     refuse_ranks()
     (job.checkpoints / STOP).unlink(missing_ok=True)  # of a head that was killed
     if job.machine.launcher == "external":
         folder, stopped = on_nodes(job, STOPPING, SECONDS_TO_STOP)
-        return _facts(folder, stopped)
+        return _facts(job, folder, stopped)
+    refuse_precision(job.machine)
     job = job.model_copy(update={"machine": with_devices(job.machine)})
     return run_job(job) if job.machine.devices == 1 else _on_many(job)
 
@@ -63,6 +66,19 @@ def refuse_ranks() -> None:
         raise UserError(
             f"{named}={os.environ[named]} is set, so this is one of many ranks: start kedro run once, not by "
             f"torchrun or srun, with trainer=ddp trainer.devices=N (or unset {named})"
+        )
+
+
+def refuse_precision(machine: TrainerOptions) -> None:
+    """Raises `UserError` for bf16 on a GPU that only imitates it. Every CPU has it, some of them slowly."""
+    if machine.precision != "bf16-mixed" or machine.accelerator == "cpu":
+        return
+    import torch
+
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            f"trainer.precision=bf16-mixed, but {torch.cuda.get_device_name()} has no bf16: "
+            "set trainer.precision=32-true"
         )
 
 
@@ -98,10 +114,10 @@ def _on_many(job: Job) -> dict[str, Any]:
     file.write_text(job.model_dump_json(indent=1), encoding="utf-8")
     assert isinstance(job.machine.devices, int)
     stopped, killed = _run(file, job.machine.devices)
-    return _facts(folder, stopped, killed)
+    return _facts(job, folder, stopped, killed)
 
 
-def _facts(folder: Path, stopped: str | None, killed: str | None = None) -> dict[str, Any]:
+def _facts(job: Job, folder: Path, stopped: str | None, killed: str | None = None) -> dict[str, Any]:
     """What the ranks tell in `folder` of a training that finished; else raises as `launch` does."""
     outcome = worker.outcome(folder)
     value: Any = outcome.get("value")
@@ -109,6 +125,11 @@ def _facts(folder: Path, stopped: str | None, killed: str | None = None) -> dict
         raise Interrupted(value)
     if stopped is not None:
         raise Interrupted(f"stopped by {stopped}; run the same command to go on")
+    assert isinstance(job.machine.devices, int)
+    ranks = job.machine.nodes * job.machine.devices
+    hang = told_of_hang(job.checkpoints, ranks, job.machine.step_timeout)
+    if hang is not None:
+        raise _rank_failed(*hang)
     if killed is not None:
         raise UserError(killed)
     if outcome.get("ending") == "finished":
@@ -116,10 +137,14 @@ def _facts(folder: Path, stopped: str | None, killed: str | None = None) -> dict
     if outcome.get("ending") == "refused":
         raise UserError(value)
     if outcome.get("ending") == "failed":
-        failure = RankFailed(f"rank {outcome['rank']}: {value}")
-        failure.add_note(outcome["traceback"])
-        raise failure
+        raise _rank_failed(f"rank {outcome['rank']}: {value}", outcome["traceback"])
     raise RankFailed(f"the ranks ended without a word; what they printed is in {folder}")
+
+
+def _rank_failed(line: str, note: str) -> RankFailed:
+    failure = RankFailed(line)
+    failure.add_note(note)
+    return failure
 
 
 def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
@@ -139,10 +164,11 @@ def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
         local_addr="127.0.0.1",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(file.parent), redirects=quiet),
-        signals_to_handle=",".join(number.name for number in STOPPING),
+        signals_to_handle=",".join(number.name for number in STOPPING if number != signal.SIGINT),
         shutdown_timeout=SECONDS_TO_STOP,
     )
     with _as_it_was():
+        _leave_at_the_second_ctrl_c(file.parent)
         try:
             elastic_launch(config, sys.executable)("-m", worker.__name__, str(file))
         except SignalException as error:
@@ -150,6 +176,27 @@ def _run(file: Path, devices: int) -> tuple[str | None, str | None]:
         except ChildFailedError as error:
             return None, _killed(error)
     return None, None
+
+
+def _leave_at_the_second_ctrl_c(folder: Path) -> None:
+    """The agent's own handler takes the second for another first, and gives the ranks another two minutes."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            raise SignalException("stopped by Ctrl-C", signal.SIGINT)
+        for file in folder.glob("*.pid"):
+            with suppress(ProcessLookupError, ValueError):
+                os.killpg(int(file.read_text()), signal.SIGKILL)  # each rank leads a group of its own
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h")  # the cursor, which the progress bar of rank 0 had hidden
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handle)
 
 
 def _killed(error: ChildFailedError) -> str | None:
@@ -160,7 +207,7 @@ def _killed(error: ChildFailedError) -> str | None:
     """
     first = next(iter(error.failures.values()))
     for rank, failure in error.failures.items():
-        at_once = failure.timestamp - first.timestamp < 15
+        at_once = abs(failure.timestamp - first.timestamp) < 15  # by a clock that may be set back
         if failure.exitcode < 0 and (failure is first or (at_once and failure.exitcode != -signal.SIGTERM)):
             name = signal.Signals(-failure.exitcode).name
             return (

@@ -25,13 +25,20 @@ class TrainingModule(LightningModule):
     """Trains `model` on `objective`; knows nothing of texts, tasks or files."""
 
     def __init__(
-        self, model: nn.Module, objective: Objective, optimizer: OptimizerFactory, schedule: Schedule
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        skip_nonfinite: bool = False,
     ) -> None:
+        """`skip_nonfinite`: a gradient whose norm is not finite leaves weights and optimizer as they are."""
         super().__init__()
         self.model, self.objective = model, objective
         self._optimizer, self._schedule = optimizer, schedule
         self._outcomes: list[Any] = []
         self.gradient_norm = torch.tensor(0.0)
+        self._skip_nonfinite, self.skipped = skip_nonfinite, False
 
     def on_train_start(self) -> None:
         """A checkpoint of a shorter run holds the next rate of that run's schedule."""
@@ -70,6 +77,9 @@ class TrainingModule(LightningModule):
         """Clips to the norm, and keeps the norm before clipping for the curves."""
         limit = torch.inf if gradient_clip_val is None else gradient_clip_val
         self.gradient_norm = whole(nn.utils.clip_grad_norm_(self.parameters(), limit))
+        self.skipped = self._skip_nonfinite and not self.gradient_norm.isfinite()
+        if self.skipped:
+            optimizer.zero_grad(set_to_none=True)  # without a gradient, torch's optimizers leave all as it is
 
     def configure_optimizers(self) -> Any:
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]

@@ -32,11 +32,16 @@ class TrainerOptions(Options):
     """Of several devices; ddp: each has a copy of the model, fsdp: a share of it."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     threads: int = Field(default=0, ge=0, description="CPU threads of one process; 0: all cores")
+    compile: bool = Field(default=False, description="by torch.compile: slow to begin, then fast on a GPU")
+    deterministic: bool = Field(
+        default=False, description="algorithms that give equal bits on equal machines"
+    )
     log_every: int = Field(default=10, gt=0, description="steps")
     checkpoint_every: int = Field(default=100, gt=0, description="steps")
     resume: Literal["auto", "required", "never"] = "auto"
     keep_last: int = Field(default=2, gt=0, description="checkpoints")
     keep_best: int = Field(default=1, gt=0, description="weights that scored best, of what is monitored")
+    step_timeout: int = Field(default=1800, gt=0, description="seconds in which ranks must finish a batch")
 
     @model_validator(mode="after")
     def _refuse_what_cannot_be_started(self) -> Self:
@@ -69,6 +74,7 @@ class LoopOptions(Options):
     batch_size: int = Field(gt=0, description="items of one forward pass")
     accumulate: int = Field(default=1, gt=0, description="forward passes of one optimizer step")
     gradient_clip: float = Field(default=1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    skip_nonfinite: int = Field(default=0, ge=0, description="steps without a finite gradient to leave out")
 
 
 def uneven_share(section: str, batch_size: int, accumulate: int, devices: int, nodes: int = 1) -> str | None:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from fromzero.batching.datamodule import Batch, BatchSource, TrainingData
 from fromzero.errors import UserError
 from fromzero.training.callbacks import BestWeights, Checkpoints, Curves, ProgressBar, StopInOrder
 from fromzero.training.checkpoints import CheckpointWriter, best_path, newest_checkpoint
+from fromzero.training.finite import Finite
+from fromzero.training.memory import way_out_of_memory
+from fromzero.training.modes import modes
 from fromzero.training.module import OptimizerFactory, TrainingModule
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
@@ -29,6 +33,8 @@ from fromzero.training.precision import fastest_precision
 from fromzero.training.ranks import gathered, rank_environment
 from fromzero.training.schedules import Schedule, rates
 from fromzero.training.sharding import ShardedModule, ShardedStrategy, unshard, without_weights
+from fromzero.training.stacks import stack_file
+from fromzero.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +45,7 @@ class Training:
 
     Attributes:
         name: shown beside the progress bar.
+        section: of the configuration, whose `trainer` is `loop`; named where an option is to be changed.
         steps: optimizer steps in all.
         validate_every: steps between two validations.
         monitor: validation metric whose best weights are the result; None: the last weights are.
@@ -46,6 +53,7 @@ class Training:
     """
 
     name: str
+    section: str
     model: nn.Module
     objective: Objective
     source: BatchSource
@@ -76,7 +84,8 @@ def fit(
 
     Raises:
         Interrupted: a signal asked to stop; the checkpoint is written.
-        UserError: the loss is not finite, a checkpoint cannot be written, or the ranks cannot share a step.
+        UserError: loss, gradient or weights are not finite, memory ran out, a checkpoint cannot be written,
+            or the ranks cannot share a step.
     """
     _calm()
     environment = rank_environment()
@@ -95,7 +104,7 @@ def fit(
         accelerator=machine.accelerator,
         devices=ranks // machine.nodes,
         num_nodes=machine.nodes,
-        strategy=_strategy(ranks, sharded),
+        strategy=_strategy(machine, ranks, sharded),
         precision=precision,  # type: ignore[arg-type]
         max_steps=training.steps,
         max_epochs=-1,
@@ -115,9 +124,19 @@ def fit(
         default_root_dir=checkpoints,
     )
     kind = ShardedModule if sharded else TrainingModule
-    module = kind(training.model, training.objective, training.optimizer, training.schedule)
+    module = kind(
+        training.model,
+        training.objective,
+        training.optimizer,
+        training.schedule,
+        skip_nonfinite=training.loop.skip_nonfinite > 0,
+    )
     try:
-        trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=start.checkpoint)
+        with (
+            modes(machine, training.model),
+            way_out_of_memory(training.name, training.section, training.loop),
+        ):
+            trainer.fit(module, datamodule=TrainingData(training.source), ckpt_path=start.checkpoint)
     finally:
         writer.close()
     facts = {"steps": trainer.global_step, "tokens": sum(gathered(curves.tokens)), "precision": precision}
@@ -150,17 +169,24 @@ def score(
     return objective.metrics(outcomes)
 
 
-def _strategy(ranks: int, sharded: bool) -> Strategy | str:
+def _strategy(machine: TrainerOptions, ranks: int, sharded: bool) -> Strategy | str:
+    patience = timedelta(seconds=machine.step_timeout + 60)  # longer than the watchdog's, which tells more
     if sharded:
-        return ShardedStrategy(ranks)
-    return "auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False)
+        return ShardedStrategy(ranks, patience)
+    return "auto" if ranks == 1 else DDPStrategy(forward_sync_buffers=False, timeout=patience)
 
 
 def _callbacks(
     training: Training, machine: TrainerOptions, directory: Path, writer: CheckpointWriter, start: Start
 ) -> tuple[Curves, BestWeights | None, list[Callback]]:
-    curves, best = Curves(training.name, machine.log_every), None
-    callbacks: list[Callback] = [curves, ProgressBar(training.name, training.steps)]
+    finite = Finite(training, directory)
+    environment = rank_environment()
+    first: list[Callback] = [finite]
+    if environment.world_size() > 1:  # one process may be stopped in a debugger
+        file = stack_file(directory, environment.global_rank())
+        first.insert(0, Watchdog(machine.step_timeout, file))
+    curves, best = Curves(machine.log_every, finite), None
+    callbacks: list[Callback] = [*first, curves, ProgressBar(training.name, training.steps)]
     if training.monitor is not None:
         best = BestWeights(directory, training.monitor, training.patience, writer, machine.keep_best)
         callbacks.append(best)
@@ -215,7 +241,7 @@ def _facts(training: Training, start: Start, step: int) -> dict[str, Any]:
 def _share(training: Training, ranks: int, nodes: int) -> int:
     """Forward passes of one step that fall to each rank."""
     loop = training.loop
-    if problem := uneven_share(training.name, loop.batch_size, loop.accumulate, ranks // nodes, nodes):
+    if problem := uneven_share(training.section, loop.batch_size, loop.accumulate, ranks // nodes, nodes):
         raise UserError(problem)
     return loop.accumulate // ranks
 
@@ -238,8 +264,9 @@ def _precision(training: Training, machine: TrainerOptions, checkpoints: Path, r
 
 def _best_precision(training: Training, machine: TrainerOptions) -> str:
     if machine.accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return fastest_precision(training.model, training.objective, training.source.train_batch(0))
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    with way_out_of_memory(training.name, training.section, training.loop):
+        return fastest_precision(training.model, training.objective, training.source.train_batch(0))
 
 
 def _calm() -> None:

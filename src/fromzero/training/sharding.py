@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,19 @@ class ShardedModule(TrainingModule):
         refuse_unshardable(self._optimizer, self._mesh)
         return super().configure_optimizers()
 
+    def configure_gradient_clipping(self, *arguments: Any, **keywords: Any) -> None:
+        """Raises `UserError` where the gradients are not those of all ranks.
+
+        FSDP follows the backward pass from the tensors of the output, and finds them in containers that torch
+        knows alone: with another, each rank would train by itself, and nothing would tell.
+        """
+        if any(one.grad is not None and not isinstance(one.grad, DTensor) for one in self.parameters()):
+            raise UserError(
+                f"trainer=fsdp cannot follow what {type(self.model).__name__} returns: let it return a "
+                "tensor, a tuple, a dict or a ModelOutput of transformers, or use trainer=ddp"
+            )
+        super().configure_gradient_clipping(*arguments, **keywords)
+
     @property
     def _mesh(self) -> DeviceMesh:
         assert self.device_mesh is not None
@@ -52,8 +66,8 @@ class ShardedStrategy(ModelParallelStrategy):
     gone on from, too. Lightning's own reads sharded checkpoints alone, and not those of several optimizers.
     """
 
-    def __init__(self, ranks: int) -> None:
-        super().__init__(data_parallel_size=ranks, tensor_parallel_size=1)
+    def __init__(self, ranks: int, patience: timedelta) -> None:
+        super().__init__(data_parallel_size=ranks, tensor_parallel_size=1, timeout=patience)
 
     @property
     def lightning_restore_optimizer(self) -> bool:

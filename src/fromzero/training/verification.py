@@ -275,12 +275,11 @@ class _Asked:
         self.source = source
         self.indices: deque[int] = deque()
 
+        self.describe, self.validation_batches = source.describe, source.validation_batches
+
     def train_batch(self, index: int) -> Batch:
         self.indices.append(index)
         return self.source.train_batch(index)
-
-    def validation_batches(self) -> Iterator[Batch]:
-        return self.source.validation_batches()
 
 
 class _Recorded:

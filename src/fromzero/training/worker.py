@@ -21,6 +21,7 @@ from rich.logging import RichHandler
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.training.job import Job, run_job
+from fromzero.training.stacks import keep_traceback
 
 OUTCOME = "outcome.json"
 
@@ -32,11 +33,15 @@ Ending = Literal["finished", "interrupted", "refused", "failed"]
 
 def main(file: Path) -> int:
     """Returns the exit code, 0 for a training that was stopped in order, too."""
+    file.with_name(f"{os.environ['RANK']}.pid").write_text(str(os.getpid()))
     over = threading.Event()
     threading.Thread(target=_end_with, args=(os.getppid(), file, over), daemon=True).start()
     _show_messages()
+    checkpoints = file.parent
     try:
-        facts = run_job(_job(file))
+        job = _job(file)
+        checkpoints = job.checkpoints
+        facts = run_job(job)
     except Interrupted as error:
         return _ended(file, "interrupted", str(error), code=0)
     except UserError as error:
@@ -44,6 +49,7 @@ def main(file: Path) -> int:
     except KeyboardInterrupt:
         return 1
     except Exception as error:
+        keep_traceback(checkpoints, int(os.environ["RANK"]))
         reason = f"{type(error).__name__}: {error}"
         return _ended(file, "failed", reason, code=1, traceback=traceback.format_exc())
     finally:

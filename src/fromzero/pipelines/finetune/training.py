@@ -62,6 +62,7 @@ def build(
     optimizer = options.optimizer_from_random if random else options.optimizer
     return Training(
         name="from random weights" if random else "fine-tuning",
+        section="finetune",
         model=network,
         objective=TaskObjective(built),
         source=source,

@@ -80,6 +80,7 @@ def build(
     logger.info("%d steps, %.2f passes over the train part", loop.max_steps, epochs)
     return Training(
         name="pretraining",
+        section="pretrain",
         model=network,
         objective=objective(Path(tokenizer)),
         source=source,
