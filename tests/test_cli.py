@@ -186,6 +186,8 @@ def test_a_plan_tells_its_reasons_and_an_empty_one_that_there_is_nothing_to_do(
 ) -> None:
     plan_words(Plan(["train_tokenizer"], {"tokenize": "no tokenizer yet [sic]"}))
     assert capsys.readouterr().out == "tokenize: no tokenizer yet [sic]\n"
+    plan_words(Plan(["report"], {"evaluate": "asked for"}), ["predict"])
+    assert "cut short, finished so far: predict\nevaluate: asked for" in capsys.readouterr().out
     plan_words(Plan())
     assert "nothing to do" in capsys.readouterr().out
 

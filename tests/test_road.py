@@ -28,6 +28,7 @@ ARTIFACTS = {
     "token_shards": "data/05_model_input/shards",
     "base_model": "data/06_models/base",
     "task_examples": "data/05_model_input/examples",
+    "encoded_examples": "data/05_model_input/encoded",
     "finetuned_model": "data/06_models/finetuned",
     "random_model": "data/06_models/from_random",
     "predictions": "data/07_model_output/predictions",
@@ -234,7 +235,7 @@ def test_cut_short_in_the_second_training_of_a_stage_the_first_is_not_done_again
     cut_short(project, command, in_the_second, signal.SIGKILL)
     done = kedro(project, *command)
     assert done.returncode == 0, done.stderr
-    assert "finished so far: build_examples, finetune_base_model" in done.stdout
+    assert "finished so far: build_examples, encode_examples, finetune_base_model" in done.stdout
     assert "Running node: finetune_base_model" not in done.stdout
     assert "from random weights: going on from step" in done.stdout
     made = [run for run in runs(project) if run.info.run_id not in former]

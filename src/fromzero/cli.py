@@ -93,7 +93,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
         set_current_attempt(None)
         if not any(selection.values()):
             plan, attempt = _planned(names or [DEFAULT], pipeline, session.load_context())
-            plan_words(plan, attempt)
+            plan_words(plan, attempt.done)
             if not plan.nodes:  # to Kedro an empty selection would mean everything
                 attempt.end()
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
-    from fromzero.attempt import Attempt
     from fromzero.freshness import Plan
 
 NEXT_COMMANDS = {
@@ -23,13 +22,15 @@ NEXT_COMMANDS = {
 }
 
 
-def plan_words(plan: Plan, attempt: Attempt) -> None:
-    """One line for each stage that will run, with the reason; or that there is nothing to do."""
+def plan_words(plan: Plan, finished: Sequence[str] = ()) -> None:
+    """One line for each stage that will run, with the reason; or that there is nothing to do.
+
+    `finished` are the nodes of a command that was cut short.
+    """
     console = _console()
-    if attempt.done:
-        console.print(
-            f"going on with what was cut short, finished so far: {', '.join(attempt.done)}", highlight=False
-        )
+    if finished:
+        words = f"going on with what was cut short, finished so far: {', '.join(finished)}"
+        console.print(words, highlight=False)
     for stage, reason in plan.reasons.items():
         console.print(f"[bold]{stage}[/bold]: {escape(reason)}", highlight=False)
     if not plan.nodes:

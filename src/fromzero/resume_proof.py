@@ -51,7 +51,7 @@ def _job(stage: str, context: KedroContext, folder: Path) -> Job:
             inputs = catalog.load("tokenizer"), catalog.load("token_shards")
             chosen = options("model", "optimizer", "schedule", "pretrain", "seed")
             return pretraining.job(*inputs, chosen, catalog.load("params:trainer"), folder, folder)
-        inputs = catalog.load("base_model"), catalog.load("task_examples")
+        inputs = catalog.load("base_model"), catalog.load("encoded_examples")
         chosen = {**options("task", "finetune", "seed"), "random": False}
         return finetuning.job(*inputs, chosen, catalog.load("params:trainer"), folder, folder)
     except ArtifactError as error:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fromzero.batching.examples import Example, TaskExamples
+from fromzero.batching.encoded import Example
+from fromzero.batching.examples import TaskExamples
 from fromzero.errors import UserError
 
 
@@ -13,7 +14,8 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
 
 def examples(count: int, batch_size: int = 4) -> TaskExamples:
     rows = [{"input_ids": [number] * (1 + number % 7)} for number in range(count)]
-    return TaskExamples(rows, rows[:6], collate=collate, batch_size=batch_size, seed=5)
+    lengths = [len(row["input_ids"]) for row in rows]
+    return TaskExamples(rows, rows[:6], lengths=lengths, collate=collate, batch_size=batch_size, seed=5)
 
 
 def test_an_epoch_is_every_example_once() -> None:

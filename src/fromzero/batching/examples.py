@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fromzero.batching.encoded import Example
 from fromzero.batching.order import length_grouped_epoch
 from fromzero.errors import UserError
 
-Example = dict[str, Any]
 Collate = Callable[[list[Example]], dict[str, Tensor]]
 
 
@@ -20,8 +19,16 @@ class TaskExamples:
     """Batches for fine-tuning; what is in them is the task's `collate` to say."""
 
     def __init__(
-        self, train: list[Example], validation: list[Example], *, collate: Collate, batch_size: int, seed: int
+        self,
+        train: Sequence[Example],
+        validation: Sequence[Example],
+        *,
+        lengths: Sequence[int],
+        collate: Collate,
+        batch_size: int,
+        seed: int,
     ) -> None:
+        """`lengths` of the examples of the train part: like ones go into one batch."""
         if len(train) < batch_size:
             raise UserError(
                 f"the train part has {len(train)} examples, fewer than one batch: "
@@ -29,7 +36,7 @@ class TaskExamples:
             )
         self.train, self.validation = train, validation
         self.collate, self.batch_size, self.seed = collate, batch_size, seed
-        self.lengths = tuple(len(example["input_ids"]) for example in train)
+        self.lengths = tuple(lengths)
 
     @property
     def batches_an_epoch(self) -> int:
@@ -37,7 +44,7 @@ class TaskExamples:
 
     def train_batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index` of an endless series of epochs: a pure function of (seed, index)."""
-        return self.collate([self.train[row] for row in self._rows(index)])
+        return self.collate([self.train[int(row)] for row in self._rows(index)])
 
     def describe(self, index: int) -> str:
         """Rows of the train part, and where they come from, if the examples tell it as their `source`."""
@@ -51,4 +58,4 @@ class TaskExamples:
 
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
         for first in range(0, len(self.validation), self.batch_size):
-            yield self.collate(self.validation[first : first + self.batch_size])
+            yield self.collate(list(self.validation[first : first + self.batch_size]))

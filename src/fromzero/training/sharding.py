@@ -47,8 +47,9 @@ class ShardedModule(TrainingModule):
         knows alone: with another, each rank would train by itself, and nothing would tell.
         """
         if any(one.grad is not None and not isinstance(one.grad, DTensor) for one in self.parameters()):
+            name = type(self.model).__name__.removeprefix("FSDP")  # which torch has put before it
             raise UserError(
-                f"trainer=fsdp cannot follow what {type(self.model).__name__} returns: let it return a "
+                f"trainer=fsdp cannot follow what {name} returns: let it return a "
                 "tensor, a tuple, a dict or a ModelOutput of transformers, or use trainer=ddp"
             )
         super().configure_gradient_clipping(*arguments, **keywords)

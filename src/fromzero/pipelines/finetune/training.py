@@ -15,19 +15,17 @@ if TYPE_CHECKING:
     from fromzero.batching.examples import TaskExamples
     from fromzero.training.run import Training
 
-EXAMPLES = "examples.parquet"
-
 
 def job(
     base_model: Artifact,
-    task_examples: Artifact,
+    encoded_examples: Artifact,
     options: dict[str, Any],
     machine: TrainerOptions,
     checkpoints: Path,
     result: Path,
 ) -> Job:
     """`options` are the sections that `build` takes."""
-    paths = {"base_model": str(base_model.path), "task_examples": str(task_examples.path)}
+    paths = {"base_model": str(base_model.path), "encoded_examples": str(encoded_examples.path)}
     return Job(
         build=f"{__name__}:build",
         arguments={**paths, **options},
@@ -39,13 +37,13 @@ def job(
 
 def build(
     base_model: str,
-    task_examples: str,
+    encoded_examples: str,
     task: dict[str, Any],
     finetune: dict[str, Any],
     seed: int,
     random: bool,
 ) -> Training:
-    """`base_model` and `task_examples` are folders of artifacts; `random` forgets the weights of the base."""
+    """The first two are folders of artifacts; `random` forgets the weights of the base."""
     from hydra.utils import instantiate
     from pytorch_lightning import seed_everything
 
@@ -53,10 +51,10 @@ def build(
     from fromzero.training.run import Training
 
     options, built = FinetuneOptions.model_validate(finetune), instantiate(task)
-    examples = Artifact.open(Path(task_examples), verify=False)  # the node has, once for all ranks
+    examples = Artifact.open(Path(encoded_examples), verify=False)  # the node has, once for all ranks
     seed_everything(seed, verbose=False)
     network = built.model(Path(base_model), examples.manifest.facts["labels"], random=random)
-    source = _source(built, Path(base_model), examples, options, seed)
+    source = _source(built, examples, options, seed)
     loop = options.trainer
     steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
     optimizer = options.optimizer_from_random if random else options.optimizer
@@ -77,23 +75,18 @@ def build(
     )
 
 
-def _source(
-    task: Any, base_model: Path, task_examples: Artifact, options: FinetuneOptions, seed: int
-) -> TaskExamples:
-    import pyarrow.parquet as pq
-    from transformers import AutoTokenizer
-
+def _source(task: Any, examples: Artifact, options: FinetuneOptions, seed: int) -> TaskExamples:
+    from fromzero.batching.encoded import EncodedExamples
     from fromzero.batching.examples import TaskExamples
-    from fromzero.tasks.examples import part
 
-    tokenizer = AutoTokenizer.from_pretrained(base_model)
-    table = pq.read_table(task_examples.path / EXAMPLES)
-    labels = task_examples.manifest.facts["labels"]
-    parts = {split: task.encode(tokenizer, part(table, split), labels) for split in ("train", "validation")}
+    train, validation = (
+        EncodedExamples(examples.path / f"{split}.arrow") for split in ("train", "validation")
+    )
     return TaskExamples(
-        parts["train"],
-        parts["validation"],
-        collate=partial(task.collate, pad_id=tokenizer.pad_token_id),
+        train,
+        validation,
+        lengths=train.lengths,
+        collate=partial(task.collate, pad_id=examples.manifest.facts["pad_id"]),
         batch_size=options.trainer.batch_size,
         seed=seed,
     )
