@@ -317,8 +317,13 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
             ),
             "pretrain.trainer.batch_size=2 pretrain.trainer.accumulate=4 keeps the",
         ),
+        (
+            {},
+            ("trainer=fsdp", "trainer.devices=2", "pretrain.trainer.accumulate=2", "optimizer=adafactor"),
+            "adafactor cannot step on shards: with trainer=fsdp use optimizer=adamw or muon, or trainer=ddp",
+        ),
     ],
-    ids=["by torchrun", "a step that cannot be shared", "nor by two nodes"],
+    ids=["by torchrun", "a step that cannot be shared", "nor by two nodes", "an optimizer on shards"],
 )
 def test_ranks_that_cannot_work_are_refused_before_any_work(
     project: Path, named: dict[str, str], arguments: tuple[str, ...], reason: str

@@ -58,7 +58,10 @@ class SeedHooks:
 
 
 class DevicesHooks:
-    """Refuses, before any work, devices that are not there, lack the number format or cannot share a step."""
+    """Refuses, before any work, devices that are not there, lack the number format or cannot share a step.
+
+    Nor a model, because the optimizer needs to see whole parameters.
+    """
 
     @hook_impl(tryfirst=True)  # before a run is opened
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
@@ -73,6 +76,18 @@ class DevicesHooks:
             problem = uneven_share(stage, loop.batch_size, loop.accumulate, machine.devices, machine.nodes)
             if problem is not None:
                 raise UserError(problem)
+            if machine.strategy == "fsdp" and machine.devices * machine.nodes > 1:
+                self._refuse_optimizers(stage, catalog)
+
+    def _refuse_optimizers(self, stage: str, catalog: CatalogProtocol[Any, Any]) -> None:
+        from hydra.utils import instantiate
+
+        from fromzero.training.sharding import refuse_unshardable_early
+
+        options = catalog.load(f"params:{stage}")
+        own = [options.optimizer, options.optimizer_from_random] if stage == "finetune" else []
+        for optimizer in own or [catalog.load("params:optimizer")]:
+            refuse_unshardable_early(instantiate(optimizer, _partial_=True))
 
 
 class ModelHooks:

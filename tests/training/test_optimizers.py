@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from fromzero.errors import UserError
 from fromzero.models.causal_lm import build_config, random_causal_lm
 from fromzero.training.joint_optimizer import JointOptimizer
-from fromzero.training.optimizers import adamw, muon
+from fromzero.training.optimizers import adafactor, adam, adamw, muon, sgd
 
 
 @pytest.fixture
@@ -37,11 +37,22 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize("factory", [adamw, muon])
+@pytest.mark.parametrize("factory", [adamw, muon, adam, sgd, adafactor])
 def test_every_parameter_is_in_one_group(factory: Any, model: nn.Module) -> None:
     optimizer = factory(model.named_parameters(), lr=0.1)
     held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("factory", "lr"), [(adamw, 0.1), (adam, 0.1), (sgd, 0.5), (adafactor, 0.3)])
+def test_a_parabola_is_descended(factory: Any, lr: float) -> None:
+    parameter = nn.Parameter(torch.tensor([[3.0, -2.0]]))
+    optimizer = factory([("weight", parameter)], lr=lr, weight_decay=0.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        parameter.square().sum().backward()
+        optimizer.step()
+    assert parameter.abs().max() < 0.3
 
 
 def test_muon_steps_the_matrices_of_the_blocks_and_nothing_else(model: nn.Module) -> None:

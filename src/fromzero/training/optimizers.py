@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
 
@@ -29,18 +29,39 @@ def adamw(
     """AdamW (Loshchilov & Hutter 2019), the fused kernel."""
     import torch
 
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for _, parameter in parameters:
-        (decayed if parameter.ndim >= 2 else others).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=lr,
-        betas=(betas[0], betas[1]),
-        eps=eps,
-        fused=True,
-    )
+    groups = _groups(parameters, weight_decay)
+    return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=True)
+
+
+def adam(
+    parameters: NamedParameters,
+    lr: float,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015), the fused kernel; decay is added to the gradient."""
+    import torch
+
+    groups = _groups(parameters, weight_decay)
+    return torch.optim.Adam(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, fused=True)
+
+
+def sgd(
+    parameters: NamedParameters, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+) -> Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum; without it where that is 0."""
+    import torch
+
+    groups = _groups(parameters, weight_decay)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+
+
+def adafactor(parameters: NamedParameters, lr: float, weight_decay: float = 0.0) -> Optimizer:
+    """Adafactor (Shazeer & Stern 2018): of each matrix it remembers a row and a column instead of a copy."""
+    import torch
+
+    return torch.optim.Adafactor(_groups(parameters, weight_decay), lr=lr)
 
 
 def muon(
@@ -76,3 +97,12 @@ def muon(
         hidden, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return JointOptimizer([matrices, others])
+
+
+def _groups(parameters: NamedParameters, weight_decay: float) -> list[dict[str, Any]]:
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for _, parameter in parameters:
+        (decayed if parameter.ndim >= 2 else others).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.optim import Optimizer
@@ -167,6 +167,20 @@ def unshard(model: nn.Module, plain: nn.Module, weights: Mapping[str, Tensor] | 
     if first:
         plain.load_state_dict(weights, assign=True)
         model.__class__, model.__dict__ = plain.__class__, plain.__dict__
+
+
+def refuse_unshardable_early(factory: OptimizerFactory) -> None:
+    """`refuse_unshardable` before there are ranks: on one shard, which shows what cannot step on any.
+
+    Raises:
+        UserError: as it does.
+    """
+    store = dist.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        refuse_unshardable(factory, init_device_mesh("cpu", (1,)))
+    finally:
+        dist.destroy_process_group()
 
 
 def refuse_unshardable(factory: OptimizerFactory, mesh: DeviceMesh) -> None:
