@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ class Road:
     def text(self, path: Path) -> str:
         return (path / "text").read_text()
 
-    def plan(self, *wanted: str) -> Plan:
-        return plan(self.pipeline, self.catalog, set(wanted))
+    def plan(self, *wanted: str, finished: Sequence[str] = ()) -> Plan:
+        return plan(self.pipeline, self.catalog, set(wanted), finished)
 
     def run(self, *wanted: str) -> Plan:
         planned = self.plan(*wanted)
@@ -104,6 +105,14 @@ def test_with_everything_there_only_what_was_asked_for_runs(made: Path) -> None:
     assert Road(made).plan("finetune").nodes == ["finetune"]
     assert Road(made).plan("pretrain").nodes == ["pretrain", "finetune"]
     assert Road(made).plan() == Plan()
+
+
+def test_what_an_attempt_has_finished_runs_again_only_when_something_changed(made: Path) -> None:
+    assert Road(made).plan("pretrain", "finetune", finished=["pretrain"]).nodes == ["finetune"]
+    assert Road(made).plan("pretrain", "finetune", finished=["pretrain", "finetune"]) == Plan()
+    changed = Road(made, pretrain={"hidden_size": 256})
+    planned = changed.plan("pretrain", "finetune", finished=["pretrain", "finetune"])
+    assert planned.nodes == ["pretrain", "finetune"]
 
 
 def test_where_it_runs_is_no_reason_to_run_again(made: Path) -> None:

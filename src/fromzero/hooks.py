@@ -130,11 +130,14 @@ class AttemptHooks:
         self._missing: dict[str, set[str]] = {}
 
     @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        self._missing[node.name] = set(node.outputs)
+
+    @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
-        missing = self._missing.setdefault(node.name, set(node.outputs))
-        missing.discard(dataset_name)
+        self._missing[node.name].discard(dataset_name)
         attempt = current_attempt()
-        if attempt is not None and not missing:
+        if attempt is not None and not self._missing[node.name]:
             attempt.finish_node(node.name)
 
     @hook_impl

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,39 @@ def test_two_trainings_of_one_stage_do_not_mix(stage: StageRun) -> None:
         metrics.finalize("success")
     assert history(stage, "train/loss") == [(1, 1.0)]
     assert history(stage, "from_random/train/loss") == [(1, 2.0)]
+
+
+def test_steps_that_the_run_has_are_not_logged_again(stage: StageRun) -> None:
+    """A training that goes on from a checkpoint repeats what came after it."""
+    first = MetricLogger(stage)
+    for step in (1, 2, 3):
+        first.log_metrics({"train/loss": float(step), "tokens": 10 * step}, step=step)
+    first.finalize("failed")
+    again = MetricLogger(stage)
+    for step in (2, 3, 4):
+        again.log_metrics({"train/loss": 100.0 + step, "tokens": 10 * step}, step=step)
+    again.finalize("success")
+    assert history(stage, "train/loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 104.0)]
+    assert [step for step, _ in history(stage, "by_tokens/train/loss")] == [10, 20, 30, 40]
+
+
+def test_points_that_were_not_written_are_in_the_checkpoint(stage: StageRun) -> None:
+    killed = MetricLogger(stage)
+    killed.log_metrics({"train/loss": 1.0}, step=1)
+    state = pickle.loads(pickle.dumps(killed.state_dict()))
+    again = MetricLogger(stage)
+    again.load_state_dict(state)
+    again.log_metrics({"train/loss": 2.0}, step=2)
+    again.finalize("success")
+    assert history(stage, "train/loss") == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_value_that_comes_twice_at_a_step_is_logged_once(stage: StageRun) -> None:
+    metrics = MetricLogger(stage)
+    metrics.log_metrics({"train/loss": 1.0, "tokens": 5}, step=1)
+    metrics.log_metrics({"validation/loss": 2.0, "tokens": 5}, step=1)
+    metrics.finalize("success")
+    assert history(stage, "tokens") == [(1, 5.0)]
 
 
 def test_finalize_writes_all_points_and_leaves_the_run_open(stage: StageRun) -> None:

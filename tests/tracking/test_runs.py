@@ -129,6 +129,54 @@ def test_the_end_of_a_run_closes_its_stages(
     assert ended.data.tags["error"] == "the reason"
 
 
+@pytest.mark.parametrize("status", ["FAILED", "KILLED"])
+def test_a_run_that_was_cut_short_is_gone_on_with(
+    run: PipelineRun, client: Any, project: Path, status: Any
+) -> None:
+    first = PipelineRun(project, "finetune", {"seed": 1})
+    stage = first.stage("pretrain")
+    first.end(status, "the disk is full")
+    again = PipelineRun(project, "finetune", {"seed": 2}, StageRun(first.uri, first.run_id))
+    assert (again.run_id, again.stage("pretrain")) == (first.run_id, stage)
+    for run_id in (first.run_id, stage.run_id):
+        opened = client.get_run(run_id)
+        assert opened.info.status == "RUNNING" and "error" not in opened.data.tags
+    assert client.get_run(first.run_id).data.params == {"seed": "1"}, "MLflow refuses another value"
+    again.end("FINISHED")
+    assert client.get_run(stage.run_id).info.status == "FINISHED"
+
+
+def test_what_was_finished_deleted_or_is_elsewhere_is_not_gone_on_with(
+    run: PipelineRun, client: Any, project: Path
+) -> None:
+    finished, deleted, cut_short = (PipelineRun(project, "finetune", {}) for _ in range(3))
+    finished.end("FINISHED")
+    deleted.end("KILLED")
+    client.delete_run(deleted.run_id)
+    cut_short.end("KILLED")
+    formers = [StageRun(run.uri, finished.run_id), StageRun(run.uri, deleted.run_id)]
+    formers += [StageRun(run.uri, "0" * 32), StageRun("sqlite:///elsewhere.db", cut_short.run_id)]
+    for former in formers:
+        again = PipelineRun(project, "finetune", {}, former)
+        assert again.run_id != former.run_id
+        again.end("FINISHED")
+
+
+def test_a_stage_that_was_cut_short_below_another_run_is_taken_over(
+    run: PipelineRun, client: Any, project: Path
+) -> None:
+    first, second = (PipelineRun(project, name, {}) for name in ("pretrain", "finetune"))
+    former = first.stage("pretrain")
+    first.end("KILLED")
+    new = second.stage("pretrain")
+    second.adopt("pretrain", former)
+    assert second.stage("pretrain").run_id == former.run_id
+    assert client.get_run(former.run_id).data.tags["mlflow.parentRunId"] == second.run_id
+    assert client.get_run(new.run_id).info.lifecycle_stage == "deleted"
+    second.end("FINISHED")
+    assert client.get_run(former.run_id).info.status == "FINISHED"
+
+
 def test_a_run_whose_process_is_gone_is_closed_by_the_next_and_a_living_one_is_not(
     run: PipelineRun, client: Any, project: Path
 ) -> None:

@@ -34,6 +34,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 LONGEST_VALUE = 6000  # MLflow's limits: characters of a parameter, parameters a batch, characters of a digest
 PARAMS_A_BATCH = 100
 DIGEST_LENGTH = 36
+ERROR_TAG = "error"
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,15 @@ class PipelineRun:
         from mlflow.exceptions import MlflowException
 
         try:
-            info = self._client.get_run(former.run_id).info
+            run = self._client.get_run(former.run_id)
         except MlflowException:
             return False
+        info = run.info
         if former.uri != self.uri or info.lifecycle_stage != "active" or info.status == "FINISHED":
             return False
         self._client.set_tag(former.run_id, PROCESS_TAG, process_tag())
+        if ERROR_TAG in run.data.tags:
+            self._client.delete_tag(former.run_id, ERROR_TAG)
         self._client.update_run(former.run_id, status="RUNNING")
         return True
 
@@ -209,7 +213,7 @@ class PipelineRun:
         for name in list(self._stages):
             self.end_stage(name, status)
         if error is not None:
-            self._client.set_tag(self.run_id, "error", error[:LONGEST_VALUE])
+            self._client.set_tag(self.run_id, ERROR_TAG, error[:LONGEST_VALUE])
         self._client.set_terminated(self.run_id, status)
 
 

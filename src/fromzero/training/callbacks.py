@@ -142,9 +142,8 @@ class Curves(StepCallback):
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         keepers = [log for log in trainer.loggers if isinstance(log, Stateful)]
-        for log, state in zip(
-            keepers, checkpoint["loggers"], strict=False
-        ):  # or nothing is tracked this time
+        # Nothing may be tracked this time, or nothing was then.
+        for log, state in zip(keepers, checkpoint["loggers"], strict=False):
             log.load_state_dict(state)
         parts = checkpoint["curves"]
         self.tokens_of_all = sum(tokens for tokens, _, _ in parts)
