@@ -279,6 +279,24 @@ def test_what_is_required_to_go_on_and_cannot_is_refused_with_what_differs(proje
     assert "optimizer.lr was 0.005, now 0.001: set it back, or trainer.resume=auto" in refused.stderr
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_stage_of_this_configuration_can_be_proved_to_survive_being_killed(
+    project: Path, stage: str
+) -> None:
+    proof = kedro(project, "verify-resume", "recipe=tiny", "--stage", stage, "--steps", "12", "--kills", "2")
+    assert proof.returncode == 0, proof.stderr
+    assert "undisturbed: 12 steps, 12 batches" in proof.stdout
+    assert "kill 2 of 2" in proof.stdout
+    assert "the same to the last bit" in proof.stdout.splitlines()[-1]
+    assert not (project / "data/.resume-proof").exists()
+
+
+def test_what_has_nothing_to_train_on_says_what_to_run_first(tmp_path: Path) -> None:
+    refused = kedro(clone(tmp_path / "project"), "verify-resume", "recipe=tiny")
+    assert refused.returncode == 1
+    assert "holds nothing finished (no manifest.json): run kedro run --pipeline pretrain" in refused.stderr
+
+
 def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
     from mlflow import MlflowClient
 

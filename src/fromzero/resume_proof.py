@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
+from kedro.io import DatasetError
 
-from fromzero.artifacts import ArtifactError
 from fromzero.errors import UserError
 from fromzero.training.job import Job
 
@@ -48,13 +48,21 @@ def _job(stage: str, context: KedroContext, folder: Path) -> Job:
             for name, value in loaded.items()
         }
 
+    if stage == "pretrain":
+        build: Any = pretraining.build
+        names, chosen = (
+            ("tokenizer", "token_shards"),
+            options("model", "optimizer", "schedule", "pretrain", "seed"),
+        )
+    else:
+        build = finetuning.build
+        names, chosen = (
+            ("base_model", "encoded_examples"),
+            {**options("task", "finetune", "seed"), "random": False},
+        )
     try:
-        if stage == "pretrain":
-            inputs = catalog.load("tokenizer"), catalog.load("token_shards")
-            chosen = options("model", "optimizer", "schedule", "pretrain", "seed")
-            return pretraining.job(*inputs, chosen, catalog.load("params:trainer"), folder, folder)
-        inputs = catalog.load("base_model"), catalog.load("encoded_examples")
-        chosen = {**options("task", "finetune", "seed"), "random": False}
-        return finetuning.job(*inputs, chosen, catalog.load("params:trainer"), folder, folder)
-    except ArtifactError as error:
-        raise UserError(f"{str(error).partition(':')[0]}: run kedro run --pipeline {stage} first") from None
+        artifacts = {name: catalog.load(name) for name in names}
+    except DatasetError as error:
+        reason = str(error.__cause__ or error).partition(":")[0]
+        raise UserError(f"{reason}: run kedro run --pipeline {stage} first") from None
+    return Job.of(build, artifacts, chosen, catalog.load("params:trainer"), folder, folder)

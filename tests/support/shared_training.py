@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import math
 import os
 import resource
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
 
 from fromzero.batching.datamodule import Batch
@@ -29,6 +27,7 @@ from fromzero.training.optimizers import adamw
 from fromzero.training.options import LoopOptions
 from fromzero.training.run import Training
 from fromzero.training.schedules import cosine
+from fromzero.training.verification import Points as Points
 
 STEPS = 12
 
@@ -97,22 +96,6 @@ class Poisonable(NextToken):
             return loss
         factor, root = batch["poison"]
         return factor * loss + root * (0 * loss).sqrt()
-
-
-class Points(Logger):
-    """A line for each call, in a file that outlives the process."""
-
-    name, version = "points", "0"
-
-    def __init__(self, file: str) -> None:
-        super().__init__()
-        self.file = Path(file)
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None: ...
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        with self.file.open("a") as file:
-            file.write(json.dumps({**metrics, "step": step}) + "\n")
 
 
 def fail() -> None:

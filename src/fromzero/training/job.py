@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from fromzero.artifacts import Artifact
 from fromzero.training.options import Options, TrainerOptions
 
 STOP = "stop"
@@ -31,6 +33,25 @@ class Job(Options):
     resume_from: Path | None = None
     result: Path
     logger: tuple[str, dict[str, Any]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        build: Callable[..., Any],
+        artifacts: Mapping[str, Artifact],
+        options: Mapping[str, Any],
+        machine: TrainerOptions,
+        checkpoints: Path,
+        result: Path,
+    ) -> Job:
+        """`build` is called with the folders of `artifacts` and with `options`, by their names."""
+        return cls(
+            build=f"{build.__module__}:{build.__name__}",
+            arguments={**{name: str(artifact.path) for name, artifact in artifacts.items()}, **options},
+            machine=machine,
+            checkpoints=checkpoints,
+            result=result,
+        )
 
 
 def run_job(job: Job) -> dict[str, Any]:

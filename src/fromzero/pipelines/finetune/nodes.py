@@ -99,6 +99,7 @@ def _finetune(
     from fromzero.pipelines.finetune import training
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, forget
+    from fromzero.training.job import Job
     from fromzero.training.launcher import launch
 
     inputs = {"base_model": base_model.digest, "encoded_examples": encoded_examples.digest}
@@ -106,7 +107,8 @@ def _finetune(
     fingerprint = Fingerprint.of("finetune", inputs, options)
     checkpoints, resume_from = begin(fingerprint, Path(scratch) / ".checkpoints", machine.resume)
     with Draft("model", Path(scratch)) as draft:
-        job = training.job(base_model, encoded_examples, options, machine, checkpoints, draft.path)
+        artifacts = {"base_model": base_model, "encoded_examples": encoded_examples}
+        job = Job.of(training.build, artifacts, options, machine, checkpoints, draft.path)
         prefix = "from_random/" if random else ""
         curve = stage_logger(checkpoints, resumed=resume_from is not None, prefix=prefix)
         draft.facts |= launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))

@@ -8,31 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact
 from fromzero.pipelines.finetune.options import FinetuneOptions
-from fromzero.training.job import Job
-from fromzero.training.options import TrainerOptions
 
 if TYPE_CHECKING:
     from fromzero.batching.examples import TaskExamples
     from fromzero.training.run import Training
-
-
-def job(
-    base_model: Artifact,
-    encoded_examples: Artifact,
-    options: dict[str, Any],
-    machine: TrainerOptions,
-    checkpoints: Path,
-    result: Path,
-) -> Job:
-    """`options` are the sections that `build` takes."""
-    paths = {"base_model": str(base_model.path), "encoded_examples": str(encoded_examples.path)}
-    return Job(
-        build=f"{__name__}:build",
-        arguments={**paths, **options},
-        machine=machine,
-        checkpoints=checkpoints,
-        result=result,
-    )
 
 
 def build(

@@ -42,6 +42,7 @@ def pretrain_base_model(
     from fromzero.tokenization import load_tokenizer, save_tokenizer
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, finish
+    from fromzero.training.job import Job
     from fromzero.training.launcher import launch
     from fromzero.training.run import score
 
@@ -56,7 +57,8 @@ def pretrain_base_model(
         length="pretrain.trainer.max_steps",
     )
     with Draft("model", Path(scratch)) as draft:
-        job = training.job(tokenizer, token_shards, options, trainer, checkpoints, draft.path)
+        artifacts = {"tokenizer": tokenizer, "token_shards": token_shards}
+        job = Job.of(training.build, artifacts, options, trainer, checkpoints, draft.path)
         curve = stage_logger(checkpoints, resumed=resume_from is not None)
         outcome = launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))
         network = AutoModelForCausalLM.from_pretrained(draft.path)

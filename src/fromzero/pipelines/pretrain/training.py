@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fromzero.artifacts import Artifact
 from fromzero.errors import UserError
 from fromzero.pipelines.pretrain.options import PretrainOptions
-from fromzero.training.job import Job
-from fromzero.training.options import TrainerOptions
 
 if TYPE_CHECKING:
     from fromzero.batching.datamodule import Batch
@@ -20,25 +18,6 @@ if TYPE_CHECKING:
     from fromzero.training.run import Training
 
 logger = logging.getLogger(__name__)
-
-
-def job(
-    tokenizer: Artifact,
-    token_shards: Artifact,
-    options: dict[str, Any],
-    machine: TrainerOptions,
-    checkpoints: Path,
-    result: Path,
-) -> Job:
-    """`options` are the sections that `build` takes."""
-    paths = {"tokenizer": str(tokenizer.path), "token_shards": str(token_shards.path)}
-    return Job(
-        build=f"{__name__}:build",
-        arguments={**paths, **options},
-        machine=machine,
-        checkpoints=checkpoints,
-        result=result,
-    )
 
 
 def build(
