@@ -247,9 +247,9 @@ def test_cut_short_in_the_second_training_of_a_stage_the_first_is_not_done_again
     made = [run for run in runs(project) if run.info.run_id not in former]
     assert sorted(run.data.tags.get("stage", "") for run in made) == ["", "evaluate", "finetune"]
     assert {run.info.status for run in made} == {"FINISHED"}
-    steps = Artifact.open(project / ARTIFACTS["finetuned_model"]).manifest.facts["steps"]
     (training,) = [run for run in made if run.data.tags.get("stage") == "finetune"]
-    for prefix in ("", "from_random/"):
+    for prefix, model in (("", "finetuned_model"), ("from_random/", "random_model")):
+        steps = Artifact.open(project / ARTIFACTS[model]).manifest.facts["steps"]
         assert_unbroken(project, training.info.run_id, f"{prefix}train/loss", range(5, steps + 1, 5))
     assert not list(project.glob("data/.attempts/*")) and not list(
         project.glob("data/.checkpoints/finetune-*")
