@@ -124,9 +124,9 @@ def kill_the_head() -> None:
 
 
 def starve() -> None:
-    """What is in use stays so; nothing larger than a megabyte comes to it."""
+    """What is in use stays so; nothing larger than four megabytes comes to it."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**22, resource.RLIM_INFINITY))
 
 
 def move_clock(days: int) -> None:

@@ -93,15 +93,24 @@ def verify(
     planned = plan_kills(whole, kills, random.Random(seed))
     for number, kill in enumerate(planned, start=1):
         said(f"kill {number} of {kills}: {kill.whom}, {kill.where}, from batch {kill.batch} on")
-        _run(job, folder / "broken", kill)
+        if not _run(job, folder / "broken", kill):
+            said("it had ended before, and is begun anew")
+            _compare(whole, folder, number - 1)
+            shutil.rmtree(folder / "broken")
+            if not _run(job, folder / "broken", kill):
+                raise UserError(f"it ends before it can be killed: give it more steps ({folder})")
     _run(job, folder / "broken")
+    _compare(whole, folder, kills)
+    counts = Counter(kill.where for kill in planned)
+    said("killed " + ", ".join(f"{count} times {where}" for where, count in counts.items()))
+    return whole
+
+
+def _compare(whole: Left, folder: Path, kills: int) -> None:
     for difference in whole.differences(Left.of(folder / "broken")):
         raise UserError(
             f"after {kills} kills it is not what it would have been: {difference} differs ({folder})"
         )
-    counts = Counter(kill.where for kill in planned)
-    said("killed " + ", ".join(f"{count} times {where}" for where, count in counts.items()))
-    return whole
 
 
 def plan_kills(whole: Left, kills: int, draw: random.Random) -> list[Kill]:
@@ -191,8 +200,12 @@ def _bits(tensor: Tensor) -> tuple[str, bytes]:
     return str(tensor.dtype), flat.view(torch.uint8).numpy().tobytes()
 
 
-def _run(job: Job, folder: Path, kill: Kill | None = None) -> None:
-    """Trains in a process of its own; with `kill` it must end by that, and without it in order."""
+def _run(job: Job, folder: Path, kill: Kill | None = None) -> bool:
+    """Trains in a process of its own. Returns whether `kill` came, which it may not.
+
+    Raises:
+        UserError: it ended neither by that nor in order.
+    """
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([__name__])  # torch is not imported anew each time
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,10 +214,11 @@ def _run(job: Job, folder: Path, kill: Kill | None = None) -> None:
     process.join()
     printed = (folder / "printed").read_text(errors="replace")
     killed = process.exitcode == -signal.SIGKILL or "was killed by SIGKILL" in printed.rpartition("\n\n")[2]
-    if killed != (kill is not None) or (process.exitcode and not killed):
+    if (killed and kill is None) or (process.exitcode and not killed):
         raise UserError(
             f"the training ended otherwise than it was to; what it printed is in {folder / 'printed'}"
         )
+    return killed
 
 
 def _train(job: str, folder: Path) -> None:

@@ -6,9 +6,11 @@ others with it, and theirs are not the reasons that anybody wants to read.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,12 +30,16 @@ OUTCOME = "outcome.json"
 STARTED = "started"
 """Written beside the job by rank 0, the first thing that it does."""
 
+PR_SET_PDEATHSIG = 1
+"""Of `<sys/prctl.h>`."""
+
 Ending = Literal["finished", "interrupted", "refused", "failed"]
 
 
 def main(file: Path) -> int:
     """Returns the exit code, 0 for a training that was stopped in order, too."""
     file.with_name(f"{os.environ['RANK']}.pid").write_text(str(os.getpid()))
+    _end_at_once_with_the_launcher()
     over = threading.Event()
     threading.Thread(target=_end_with, args=(os.getppid(), file, over), daemon=True).start()
     _show_messages()
@@ -91,6 +97,12 @@ def _ended(job: Path, ending: Ending, value: Any, *, code: int, **more: str) -> 
     ):
         json.dump(record, file)
     return code
+
+
+def _end_at_once_with_the_launcher() -> None:
+    """Where the system can do it (Linux): an orphan would train on beside the next run for a moment."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with(launcher: int, job: Path, over: threading.Event) -> None:
