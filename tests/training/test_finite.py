@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fromzero.errors import Interrupted, UserError
+from fromzero.training.checkpoints import CheckpointWriter
 from fromzero.training.job import Job
 from fromzero.training.launcher import launch
 from fromzero.training.module import TrainingModule
@@ -65,6 +67,20 @@ def kept(folder: Path) -> list[str]:
         weights = torch.load(path / "state.pt", weights_only=False)["state_dict"]
         assert all(weight.isfinite().all() for weight in weights.values()), path
     return [path.name for path in paths if path.name.startswith("step-")]
+
+
+def test_the_last_good_checkpoint_is_named_even_while_it_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = CheckpointWriter._write
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+        write(*arguments)
+
+    monkeypatch.setattr(CheckpointWriter, "_write", slowly)
+    with pytest.raises(UserError, match="the last good checkpoint is .*step-000000010$"):
+        train(tmp_path, log_every=12, poison={"41": "loss"})
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from fromzero.errors import UserError
 from fromzero.training.callbacks import StepCallback
+from fromzero.training.checkpoints import CheckpointWriter
 from fromzero.training.ranks import gathered
 from fromzero.training.sharded_state import whole
 
@@ -34,8 +36,8 @@ class Finite(StepCallback):
         UserError: something is not finite; the checkpoints hold nothing of it.
     """
 
-    def __init__(self, training: Training, checkpoints: Path) -> None:
-        self.training, self.checkpoints = training, checkpoints
+    def __init__(self, training: Training, checkpoints: Path, writer: CheckpointWriter) -> None:
+        self.training, self.checkpoints, self.writer = training, checkpoints, writer
         self.skipped = 0
         self._batch = self._step = torch.tensor(-1)
 
@@ -104,7 +106,10 @@ class Finite(StepCallback):
         return ", ".join(told[:BATCHES_NAMED]) + more
 
     def _kept(self) -> str:
-        last = max(self.checkpoints.glob("step-*"), default=None)
+        # The newest may still be under way. That it cannot be written is not why training ends.
+        with suppress(UserError):
+            self.writer.wait()
+        last = gathered(max(self.checkpoints.glob("step-*"), default=None))[0]  # rank 0 is the one that writes
         return "there is no checkpoint yet" if last is None else f"the last good checkpoint is {last}"
 
     def state_dict(self) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _strategy(machine: TrainerOptions, ranks: int, sharded: bool) -> Strategy | 
 def _callbacks(
     training: Training, machine: TrainerOptions, directory: Path, writer: CheckpointWriter, start: Start
 ) -> tuple[Curves, BestWeights | None, list[Callback]]:
-    finite = Finite(training, directory)
+    finite = Finite(training, directory, writer)
     environment = rank_environment()
     first: list[Callback] = [finite]
     if environment.world_size() > 1:  # one process may be stopped in a debugger
