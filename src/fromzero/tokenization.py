@@ -14,6 +14,7 @@ from fromzero.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 SPECIAL_TOKENS = [BOS, EOS, PAD]
@@ -57,10 +58,15 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int | None = 
 
     `context`, in tokens, becomes `model_max_length`.
     """
+    fast_tokenizer(tokenizer, context).save_pretrained(directory)
+
+
+def fast_tokenizer(tokenizer: Tokenizer, context: int | None = None) -> PreTrainedTokenizerFast:
+    """The Hugging Face form; `context`, in tokens, becomes `model_max_length`."""
     from transformers import PreTrainedTokenizerFast
 
     options: dict[str, Any] = {} if context is None else {"model_max_length": context}
-    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,
@@ -68,7 +74,7 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int | None = 
         split_special_tokens=True,  # read back: one that a text spells out stays ordinary characters
         clean_up_tokenization_spaces=False,
         **options,
-    ).save_pretrained(directory)
+    )
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:

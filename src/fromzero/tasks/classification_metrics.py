@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Classes = npt.NDArray[np.int64]
+Classes = npt.NDArray[Any]
 
 
 def classification_metrics(truth: Classes, predicted: Classes) -> dict[str, float]:
-    """`accuracy`, `macro_precision`, `macro_recall`, `macro_f1` of class indices, both [examples].
+    """`accuracy`, `macro_precision`, `macro_recall`, `macro_f1` of class names or indices, both [examples].
 
     Averages run over the classes that occur in `truth`, whatever was predicted, so that all models scored
     on the same examples are averaged over the same classes. A class never predicted has precision 0.

@@ -5,17 +5,62 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
 
+from fromzero.artifacts.manifest import digest_named
 from fromzero.errors import UserError
 from fromzero.suggestions import nearest
 from fromzero.tasks.examples import SPLITS, Row, table_of
 
 logger = logging.getLogger(__name__)
+
+class Tables:
+    """The user's own examples, from files or a Hugging Face data set."""
+
+    def __init__(
+        self,
+        *,
+        columns: Mapping[str, str | Sequence[str]],
+        train: str | None = None,
+        validation: str | None = None,
+        test: str | None = None,
+        dataset: str | None = None,
+        subset: str | None = None,
+        header: Sequence[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            columns: field of the examples -> column of the table that it is in; several are joined.
+            train, validation, test: a file, or with `dataset` the name of a split; a slice of it as in
+                `reviews.csv[:5000]`.
+            dataset: a Hugging Face data set, by name or path.
+            subset: of the data set (its "config").
+            header: names of the columns of a file that has none.
+        """
+        files = {"train": train, "validation": validation, "test": test}
+        self.files = {split: Path(file) for split, file in files.items() if file}
+        if self.files and train is None:
+            raise UserError("task.data.validation and task.data.test need task.data.train: name it too")
+        self.columns = dict(columns)
+
+    @property
+    def given(self) -> bool:
+        return bool(self.files)
+
+    def fingerprint(self) -> str:
+        missing = next((file for file in self.files.values() if not file.is_file()), None)
+        if missing is not None:
+            raise UserError(f"{missing} does not exist: check task.data.train and its like")
+        return digest_named((split, file) for split, file in self.files.items())
+
+    def read(self) -> pa.Table:
+        """The fields of `columns`, `split` and `source`."""
+        return table_examples(self.files, str(self.columns["text"]), str(self.columns["label"]))
+
 
 HELD_OUT = 0.1
 """Share of the texts that goes to a part for which no file is named."""

@@ -2,50 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Facts = dict[str, Any]
+"""What a model must know of the data before it is made, as plain JSON: `{"labels": […]}`, or nothing."""
 
 Example = dict[str, Any]
-"""One encoded example: `input_ids` (list of int), `label` (int, an index into the labels), `source`."""
+"""One encoded example, of values that Arrow can hold; an array goes as its `bytes`.
+
+Known to all: `input_ids`, of which the length is taken, or else `length`; `row`, the row of the table that it
+is from, where one row makes several (windows over a long text).
+"""
+
+Prediction = dict[str, Any]
+"""What is said of one example, as plain JSON; its keys are the task's own.
+
+Where several examples come from one row, the one with the highest `score` stands. The report knows `label`
+with `probabilities` (label -> share), and shows whatever else there is.
+"""
+
+Network = Callable[..., "PretrainedConfig"] | str
+"""An architecture, as a partial of its configuration class (random weights), or a checkpoint, by path or name."""
+
+
+class Processor(Protocol):
+    """What turns a raw example into numbers and back: a tokenizer, a feature extractor."""
+
+    def save_pretrained(self, save_directory: Any) -> Any: ...
 
 
 class Task(Protocol):
     """Stateless: what it depends on is its constructor's arguments, i.e. the `task` section of the config."""
 
-    max_tokens: int
-    """Longer texts are cut."""
+    monitor: str
+    """The validation metric whose best weights are kept; `loss`: predictions cost too much to be made there."""
+
+    network: Network | None
+    """What is trained; None: our own base model, which is pretrained where it is not there yet."""
+
+    reads_corpus: bool
+    """Whether the examples come from the corpus."""
 
     def fingerprint(self) -> str:
         """A digest of the files outside the corpus that the examples come from."""
         ...
 
-    def examples(self, corpus: Path) -> pa.Table:
-        """All examples, of `fromzero.tasks.examples.SCHEMA`; `UserError` if unfit to learn from."""
+    def examples(self, corpus: Path | None) -> pa.Table:
+        """All examples: `split`, `source` (where it stands, for a person), and columns of the task's own.
+
+        Raises:
+            UserError: they cannot be learnt from.
+        """
         ...
 
-    def labels(self, examples: pa.Table) -> list[str]:
-        """The classes, sorted; their order is the order of the logits."""
+    def facts(self, examples: pa.Table) -> Facts:
+        """Raises `UserError` where a part is too small, or holds what the training part lacks."""
         ...
 
-    def encode(
-        self, tokenizer: PreTrainedTokenizerFast, table: pa.Table, labels: Sequence[str]
-    ) -> list[Example]:
-        """The rows of `table` as token ids, in the same order."""
+    def processor(self, base: Path | None, train: pa.Table) -> Processor:
+        """The one of the base model, or of `network`, or one made from the training part."""
         ...
 
-    def model(self, base: Path, labels: Sequence[str], *, random: bool) -> PreTrainedModel:
-        """The base in folder `base` under a new head; `random` keeps its architecture and draws all weights.
+    def load_processor(self, folder: Path) -> Processor:
+        """As it was saved."""
+        ...
 
-        Weights are drawn from torch's global generator: seed it first.
+    def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
+        """The rows of `table`, in order. How many lost something to a limit is said in the log."""
+        ...
+
+    def model(self, base: Path | None, processor: Any, facts: Facts, *, random: bool) -> PreTrainedModel:
+        """The base in folder `base`, or `network`, under the head of this task.
+
+        `random` keeps the architecture and draws all weights, from torch's global generator: seed it first.
         """
         ...
 
@@ -53,24 +91,37 @@ class Task(Protocol):
         """A fine-tuned model as it was saved, in float32."""
         ...
 
-    def collate(self, examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
-        """One batch, padded on the right to its longest example: `input_ids`, `attention_mask`, `labels`."""
+    def collate(
+        self, examples: Sequence[Example], processor: Any, rng: np.random.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """One batch of tensors, examples first; `labels` where there are any, -100 where nothing is asked.
+
+        `rng` is given in training alone: the source of augmentation, the same for a batch whoever asks.
+        """
         ...
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the batch, a scalar."""
+        """Mean over the batch, a scalar; what is for training alone looks at `model.training`."""
         ...
 
-    def predict(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits, [batch, classes]; the caller sets evaluation mode."""
+    def predict(
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
+    ) -> list[Prediction]:
+        """One for each example; the caller sets evaluation mode."""
         ...
 
-    def metrics(
-        self, truth: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float64]
-    ) -> dict[str, float]:
-        """Name -> value, higher is better; `truth` [examples], `probabilities` [examples, classes]."""
+    def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Name -> value, of rows of the examples and what was said of them.
+
+        A metric that the predictions cannot give (a baseline has no likelihood) is left out. Which are the
+        better the lower they are, `fromzero.tasks.metrics` tells by their names.
+        """
         ...
 
-    def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[str]]:
-        """Name -> predicted label of each row of `test`, of methods learned from `train` alone."""
+    def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
+        """How wrong the prediction of one row is: 0 where it is right, more where it is worse."""
+        ...
+
+    def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
+        """Name -> prediction for each row of `test`, of methods that learn from `train` alone."""
         ...

@@ -1,0 +1,93 @@
+"""Models of a task: a base or a checkpoint under a new head, or an architecture with random weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from fromzero.errors import UserError
+from fromzero.models.config import strict_config
+from fromzero.tasks.task import Network
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+def network_model(
+    auto: Any, base: Path | None, network: Network | None, *, random: bool, **fixed: Any
+) -> PreTrainedModel:
+    """A model of the class that `auto` (`AutoModelForSequenceClassification`, …) has for the architecture.
+
+    Args:
+        base: folder of our own base model, for where `network` is None.
+        fixed: options of the config that the data decides: labels, the padding token.
+
+    Raises:
+        UserError: the architecture does not know an option, there is no such checkpoint, or it lacks weights.
+    """
+    import torch
+
+    if callable(network):
+        drawn: Any = network
+        config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
+        return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
+    checkpoint = network if network is not None else str(base)
+    config = _config(checkpoint, fixed)
+    if random:
+        return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
+    return _with_new_head(auto, checkpoint, config)
+
+
+def load_model(auto: Any, folder: Path) -> PreTrainedModel:
+    import torch
+
+    return cast("PreTrainedModel", auto.from_pretrained(folder, dtype=torch.float32))
+
+
+def longest_input(base: Path | None, network: Network | None) -> int | None:
+    """Tokens that the base or checkpoint has positions for; None: as many as one likes."""
+    if callable(network):
+        return None
+    config = _config(network if network is not None else str(base), {})
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        return cast("PretrainedConfig", AutoConfig.from_pretrained(checkpoint, **fixed))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{checkpoint}: no model of that path or name ({reason})") from None
+
+
+def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
+    """All of the checkpoint's body must be there, only the head is drawn."""
+    import torch
+
+    with _quiet():  # it would warn that the head is new and the old one unused, which is the point
+        model, loaded = auto.from_pretrained(
+            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    if lacking:
+        raise UserError(
+            f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
+        )
+    return cast("PreTrainedModel", model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)

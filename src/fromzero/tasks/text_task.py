@@ -1,0 +1,157 @@
+"""What tasks on text have in common: a tokenizer, a limit in tokens, padding, our base model or another network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+
+from fromzero.errors import UserError
+from fromzero.tasks.networks import load_model, longest_input, network_model
+from fromzero.tasks.tables import Tables
+from fromzero.tasks.task import Example, Facts, Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+logger = logging.getLogger(__name__)
+
+IGNORED = -100
+"""A label that is not asked for: torch's own default."""
+
+
+class TextTask:
+    """The parts of `fromzero.tasks.task.Task` that do not depend on what is learnt.
+
+    Attributes:
+        auto: name of transformers' class for the head, e.g. `AutoModelForSequenceClassification`.
+        columns: of the examples that are text; a tokenizer of the task's own is trained on them.
+    """
+
+    auto: ClassVar[str]
+    columns: ClassVar[Sequence[str]] = ("text",)
+
+    def __init__(
+        self,
+        max_tokens: int,
+        data: Tables | None = None,
+        network: Network | None = None,
+        vocab_size: int = 4096,
+    ) -> None:
+        """
+        Args:
+            max_tokens: longer texts lose their end; counts `bos` and `eos`.
+            data: the user's own examples, in place of the embedded ones.
+            network: see `Task.network`.
+            vocab_size: of the tokenizer that is trained for a `network` with random weights.
+        """
+        if max_tokens < 3:
+            raise UserError(f"task.max_tokens={max_tokens} leaves no room for text: use 3 or more")
+        self.max_tokens, self.network, self.vocab_size = max_tokens, network, vocab_size
+        self.data = data if data is not None and data.given else None
+
+    @property
+    def reads_corpus(self) -> bool:
+        return self.data is None
+
+    def fingerprint(self) -> str:
+        return "" if self.data is None else self.data.fingerprint()
+
+    def processor(self, base: Path | None, train: pa.Table) -> PreTrainedTokenizerFast:
+        from transformers import AutoTokenizer
+
+        if callable(self.network):
+            tokenizer = _tokenizer_of(_texts(train, self.columns), self.vocab_size)
+        else:
+            folder = base if self.network is None else self.network
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.model_max_length = self.max_tokens  # who serves it cuts where training did
+        return tokenizer
+
+    def load_processor(self, folder: Path) -> PreTrainedTokenizerFast:
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
+        return tokenizer
+
+    def head(self, facts: Facts) -> dict[str, Any]:
+        """Options of the model's config that the data decides."""
+        return {}
+
+    def model(
+        self, base: Path | None, processor: PreTrainedTokenizerFast, facts: Facts, *, random: bool
+    ) -> PreTrainedModel:
+        import transformers
+
+        longest = longest_input(base, self.network)
+        if longest is not None and self.max_tokens > longest:
+            raise UserError(
+                f"task.max_tokens={self.max_tokens} is more than the base model was made for: "
+                f"use {longest} or less"
+            )
+        fixed = {**self.head(facts), "pad_token_id": processor.pad_token_id}
+        if callable(self.network):
+            fixed |= {
+                "vocab_size": len(processor),
+                "bos_token_id": processor.bos_token_id,
+                "eos_token_id": processor.eos_token_id,
+            }
+        return network_model(
+            getattr(transformers, self.auto), base, self.network, random=random, **fixed
+        )
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        import transformers
+
+        return load_model(getattr(transformers, self.auto), folder)
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Without special tokens; a text that spells out `<|eos|>` does not become one."""
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+    )["input_ids"]
+    return ids
+
+
+def framed(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """`bos tokens eos` of each text, cut to `max_tokens`; how many were cut is logged."""
+    ids, room = token_ids(tokenizer, texts), max_tokens - 2
+    if cut := sum(len(one) > room for one in ids):
+        logger.info("%d of %d texts are longer than %d tokens and cut", cut, len(ids), max_tokens)
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    return [[*([] if bos is None else [bos]), *one[:room], *([] if eos is None else [eos])] for one in ids]
+
+
+def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    """[rows, longest] of int64, filled up on the right with `value`."""
+    import torch
+
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
+def padded_inputs(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask` (1 on tokens, 0 on padding), both [examples, longest]."""
+    ids = [example["input_ids"] for example in examples]
+    return {
+        "input_ids": padded(ids, pad_id),
+        "attention_mask": padded([[1] * len(one) for one in ids], 0),
+    }
+
+
+def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:
+    return (text for column in columns for text in table[column].to_pylist())
+
+
+def _tokenizer_of(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    from fromzero.tokenization import fast_tokenizer, train_bpe
+
+    return fast_tokenizer(train_bpe(texts, vocab_size))
