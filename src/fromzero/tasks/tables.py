@@ -18,6 +18,7 @@ from fromzero.tasks.examples import SPLITS, Row, table_of
 
 logger = logging.getLogger(__name__)
 
+
 class Tables:
     """The user's own examples, from files or a Hugging Face data set."""
 
