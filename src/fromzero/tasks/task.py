@@ -31,7 +31,7 @@ with `probabilities` (label -> share), and shows whatever else there is.
 """
 
 Network = Callable[..., "PretrainedConfig"] | str
-"""An architecture, as a partial of its configuration class (random weights), or a checkpoint's path or name."""
+"""An architecture, as a partial of its configuration class (random weights), or a checkpoint, by its name."""
 
 
 class Processor(Protocol):

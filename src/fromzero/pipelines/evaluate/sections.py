@@ -30,7 +30,7 @@ class Sections:
         mistaken: label -> what its examples are most often taken for, with the count.
         figures: title -> file in the report's folder.
         calibration_error: see `calibration`.
-        errors: the worst predictions: `source`, and `fields`, (kind, name, value) of what is shown; the kind is
+        errors: the worst predictions: `source`, and `fields`, (kind, name, value) of what is shown; kinds are
             `given`, `is` (the truth that a prediction is to be held against) or `said`.
     """
 
