@@ -81,7 +81,7 @@ def finetuned(folder: Path) -> Artifact:
 
 @pytest.fixture(scope="module")
 def predictions(folder: Path, finetuned: Artifact, task_examples: Artifact) -> Artifact:
-    draft = predict(task_examples, TASK, None, str(folder), finetuned, model(folder, seed=2))
+    draft = predict(task_examples, TASK, None, 4, str(folder), finetuned, model(folder, seed=2))
     return draft.publish(folder / "predictions")
 
 
@@ -127,7 +127,7 @@ def test_predictions_are_in_the_order_of_the_test_part_and_those_of_single_texts
 def test_a_model_from_elsewhere_is_scored_alone_and_under_its_own_name(
     tmp_path: Path, task_examples: Artifact, finetuned: Artifact, predictions: Artifact
 ) -> None:
-    draft = predict(task_examples, TASK, str(finetuned.path), str(tmp_path))
+    draft = predict(task_examples, TASK, str(finetuned.path), 0, str(tmp_path))
     given = draft.publish(tmp_path / "predictions")
     assert given.manifest.facts["models"] == {"model-1": {}}
     assert said(given, "model-1") == said(predictions)
@@ -141,7 +141,7 @@ def test_a_model_of_other_labels_is_refused_with_the_command_that_mends_it(
 ) -> None:
     other = model(tmp_path, seed=3, labels=["spam", "ham"])
     with pytest.raises(ArtifactError, match="kedro run --pipeline finetune"):
-        predict(task_examples, TASK, None, str(tmp_path), other, other)
+        predict(task_examples, TASK, None, 0, str(tmp_path), other, other)
     assert not list(tmp_path.glob(".draft-*"))
 
 
@@ -186,7 +186,7 @@ def test_the_page_escapes_texts_and_asks_for_nothing_from_outside(
     assert "data:image/png;base64,iVBOR" in page and "prefers-color-scheme: dark" in page
     for digest in (predictions.digest, task_examples.digest):
         assert digest in page
-    assert page.count("<article>") == 3
+    assert page.count("<article>") == 3 + 4
 
 
 def test_a_score_below_a_baseline_is_marked_and_named() -> None:
@@ -223,10 +223,43 @@ def test_intervals_are_those_of_the_binomial_where_that_is_known() -> None:
     assert found == intervals(task, truth, {"ours": answers, "right": [{"label": "a"}] * 400}, 1000, seed=1)
 
 
+def test_attributions_add_up_to_what_the_text_adds_to_the_logit(
+    predictions: Artifact, task_examples: Artifact, finetuned: Artifact
+) -> None:
+    """Completeness (Sundararajan et al. 2017, proposition 1), up to the scale that is divided by."""
+    from captum.attr import LayerIntegratedGradients
+
+    from fromzero.pipelines.evaluate.attributions import _nothing
+    from fromzero.pipelines.evaluate.inference import loaded
+
+    shown = json.loads((predictions.path / "attributions.json").read_text())
+    task = TextClassification(max_tokens=64)
+    model, tokenizer = loaded(task, finetuned.path, {"labels": LABELS})
+    test = table(predictions)
+    assert len(shown) == 4 and {said(predictions)[one["row"]]["label"] for one in shown} <= set(LABELS)
+    row = shown[0]["row"]
+    (example,) = task.encode(tokenizer, test.slice(row, 1), {"labels": LABELS})
+    batch = task.collate([example], tokenizer)
+    assert len(shown[0]["tokens"]) == len(example["input_ids"])
+    assert max(abs(weight) for _, weight in shown[0]["tokens"]) == pytest.approx(1)
+    target = LABELS.index(said(predictions)[row]["label"])
+    method = LayerIntegratedGradients(
+        lambda ids: model(input_ids=ids).logits[:, target], model.get_input_embeddings()
+    )
+    ids = batch["input_ids"]
+    weights = method.attribute(ids, baselines=_nothing(ids, tokenizer), n_steps=32).sum(-1)[0]
+    expected = (weights / weights.abs().max()).tolist()
+    assert [weight for _, weight in shown[0]["tokens"]] == pytest.approx(expected, abs=1e-3)
+    finer = method.attribute(ids, baselines=_nothing(ids, tokenizer), n_steps=500, internal_batch_size=50)
+    with torch.inference_mode():
+        gained = model(ids).logits[0, target] - model(_nothing(ids, tokenizer)).logits[0, target]
+    assert float(finer.sum()) == pytest.approx(float(gained), rel=0.05, abs=0.02)
+
+
 def test_calibration_is_the_gap_between_how_sure_and_how_often_right() -> None:
     sure = [{"label": "a", "probabilities": {"a": 0.95, "b": 0.05}}] * 4
     torn = [{"label": "b", "probabilities": {"a": 0.45, "b": 0.55}}] * 4
-    curve = calibration(["a", "a", "a", "b"] + ["b", "a", "a", "b"], sure + torn)
+    curve = calibration(["a", "a", "a", "b", "b", "a", "a", "b"], sure + torn)
     assert curve.confidence == pytest.approx([0.55, 0.95])
     assert curve.accuracy == pytest.approx([0.5, 0.75])
     assert curve.error == pytest.approx((0.05 + 0.2) / 2)
