@@ -30,6 +30,8 @@ def network_model(
     """
     import torch
 
+    import fromzero.models.registered  # noqa: F401
+
     if callable(network):
         drawn: Any = network
         config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
@@ -43,6 +45,8 @@ def network_model(
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
     import torch
+
+    import fromzero.models.registered  # noqa: F401
 
     return cast("PreTrainedModel", auto.from_pretrained(folder, dtype=torch.float32))
 
