@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -145,6 +146,14 @@ def padded_inputs(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]
         "input_ids": padded(ids, pad_id),
         "attention_mask": padded([[1] * len(one) for one in ids], 0),
     }
+
+
+def text_inputs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a model on text is called with; a cache would only cost memory: nothing is generated."""
+    inputs: dict[str, Any] = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    if "use_cache" in signature(model.forward).parameters:
+        inputs["use_cache"] = False
+    return inputs
 
 
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:
