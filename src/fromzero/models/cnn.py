@@ -1,7 +1,7 @@
 """A small convolutional network for images, in the form that transformers saves and loads.
 
-Group normalisation (Wu & He 2018), not batch normalisation: what an image gives does not depend on what else is
-in its batch, nor on how many ranks share a batch.
+Group normalisation (Wu & He 2018), not batch normalisation: what an image gives does not depend on what
+else is in its batch, nor on how many ranks share a batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GROUP = 8
 """Channels that are normalised together."""
 
 
-class CNNConfig(PreTrainedConfig):
+class CNNConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Stages of two 3×3 convolutions each; between stages the image is halved.
 
     Attributes:
@@ -33,13 +33,13 @@ class CNNConfig(PreTrainedConfig):
     dropout: float = 0.0
 
     def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         odd = [width for width in self.widths if width <= 0 or width % GROUP]
         if odd or not self.widths:
             raise ValueError(f"widths={list(self.widths)}: give one or more multiples of {GROUP}")
 
 
-class CNNForImageClassification(PreTrainedModel):
+class CNNForImageClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
     config_class = CNNConfig
     base_model_prefix = "stages"
     main_input_name = "pixel_values"
@@ -49,14 +49,15 @@ class CNNForImageClassification(PreTrainedModel):
         channels = [config.num_channels, *config.widths]
         self.stages = nn.Sequential(*(_stage(*pair, config.dropout) for pair in pairwise(channels)))
         self.dropout = nn.Dropout(config.dropout)
+        assert config.num_labels is not None  # `id2label` is given, or its default of two
         self.classifier = nn.Linear(channels[-1], config.num_labels)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         else:
-            super()._init_weights(module)
+            super()._init_weights(module)  # type: ignore[no-untyped-call]
 
     def forward(self, pixel_values: Tensor, **_: Any) -> ImageClassifierOutputWithNoAttention:
         """`pixel_values` [images, channels, height, width] of any size; `logits` [images, labels]."""

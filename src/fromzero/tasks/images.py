@@ -1,4 +1,4 @@
-"""Images with one label each, as PNG: scikit-learn's digits, IDX files as of MNIST, a folder for each class."""
+"""Images with one label each: scikit-learn's digits, IDX files as of MNIST, a folder for each class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ Row = dict[str, Any]
 
 
 class Digits:
-    """1,797 handwritten digits of 8×8 pixels: the test part of UCI's "Optical Recognition of Handwritten Digits".
+    """1,797 handwritten digits of 8×8 pixels: the test part of UCI's "Optical Recognition of Handwritten
+    Digits".
 
     Parts go by position: the first 70 % train, 10 % validation, the last 20 % test. The file goes from
     writer to writer, so the test part is of other hands; a shuffled one would flatter.

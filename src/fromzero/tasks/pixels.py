@@ -1,4 +1,4 @@
-"""Images of any kind made alike, by Pillow: one size, grey or colour, PNG."""
+"""Images of any kind made alike, by Pillow: one size, grey or colour, PNG; and moved, as augmentation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fromzero.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,26 @@ def fitted(image: Image, size: tuple[int, int], mode: str) -> Image:
     return image if image.size == size else image.resize(size, Resampling.BILINEAR)
 
 
+def moved(images: Tensor, rng: np.random.Generator, *, shift: float, rotate: float, zoom: float) -> Tensor:
+    """Each image, of [images, channels, height, width], turned, scaled and moved on its own, bilinear.
+
+    `shift` is a share of a side, `rotate` in degrees, `zoom` a share: each at most, either way. What comes
+    in from outside is as the nearest pixel of the border.
+    """
+    import torch
+    from torch.nn.functional import affine_grid, grid_sample
+
+    count, _, height, width = images.shape
+    angle, scale, right, down = rng.uniform(-1, 1, (4, count))
+    angle, scale = np.radians(rotate) * angle, 1 + zoom * scale
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    # Where a pixel is taken from, in coordinates that run from -1 to 1 over each side.
+    rows = [[cos, -sin * height / width, 2 * shift * right], [sin * width / height, cos, 2 * shift * down]]
+    places = torch.tensor(np.array(rows), dtype=images.dtype).permute(2, 0, 1)
+    grid = affine_grid(places, list(images.shape), align_corners=False)
+    return grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
 def png(image: Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -75,7 +96,9 @@ def _opened(value: bytes | Mapping[str, Any]) -> Image | str:
     from PIL.Image import DecompressionBombError
 
     try:
-        return opened(value if isinstance(value, bytes) else value["bytes"] or Path(value["path"]).read_bytes())
+        return opened(
+            value if isinstance(value, bytes) else value["bytes"] or Path(value["path"]).read_bytes()
+        )
     except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:  # what Pillow raises
         return " ".join(str(error).split())[:200]
 
@@ -96,5 +119,3 @@ def _common_size(images: Sequence[Image]) -> tuple[int, int]:
             f"are resized, e.g. task.image_size=32"
         )
     return sizes[0] if sizes else (1, 1)
-
-
