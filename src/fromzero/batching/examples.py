@@ -68,7 +68,7 @@ class TaskExamples:
             yield {**self.collate(examples, None), "row": rows}
 
     def padding(self) -> float:
-        """Share of the positions of an epoch that is padding: each batch is as long as its longest example."""
+        """Share of an epoch's positions that is padding: each batch is as long as its longest example."""
         lengths = np.array(self.lengths)
         batches = length_grouped_epoch(self.seed, 0, self.lengths, self.batch_size)
         held = sum(int(lengths[batch].max()) * len(batch) for batch in batches)

@@ -1,4 +1,4 @@
-"""What tasks on text have in common: a tokenizer, a limit in tokens, padding, our base model or another network."""
+"""What tasks on text have in common: a tokenizer, a limit in tokens, padding, our base or another network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pyarrow as pa
 
@@ -69,15 +69,14 @@ class TextTask:
             tokenizer = _tokenizer_of(_texts(train, self.columns), self.vocab_size)
         else:
             folder = base if self.network is None else self.network
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
         tokenizer.model_max_length = self.max_tokens  # who serves it cuts where training did
         return tokenizer
 
     def load_processor(self, folder: Path) -> PreTrainedTokenizerFast:
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
-        return tokenizer
+        return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
 
     def head(self, facts: Facts) -> dict[str, Any]:
         """Options of the model's config that the data decides."""
@@ -101,9 +100,7 @@ class TextTask:
                 "bos_token_id": processor.bos_token_id,
                 "eos_token_id": processor.eos_token_id,
             }
-        return network_model(
-            getattr(transformers, self.auto), base, self.network, random=random, **fixed
-        )
+        return network_model(getattr(transformers, self.auto), base, self.network, random=random, **fixed)
 
     def load(self, folder: Path) -> PreTrainedModel:
         import transformers

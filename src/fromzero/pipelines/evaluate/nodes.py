@@ -103,9 +103,7 @@ def report(
         return draft, flat(results)
 
 
-def _said(
-    task: Task, examples: pa.Table, table: pa.Table, models: list[str]
-) -> dict[str, list[Prediction]]:
+def _said(task: Task, examples: pa.Table, table: pa.Table, models: list[str]) -> dict[str, list[Prediction]]:
     """Name of the row -> predictions; the models first, then the baselines."""
     said = {name: [json.loads(text) for text in table[name].to_pylist()] for name in models}
     return said | task.baselines(part(examples, "train"), part(examples, "test"))

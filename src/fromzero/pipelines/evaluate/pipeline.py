@@ -6,7 +6,6 @@ from kedro.pipeline import Node, Pipeline
 
 from fromzero.pipelines.evaluate import nodes
 
-
 READ = {"predictions": "predictions", "evaluate": "params:evaluate", "seed": "params:seed"}
 
 

@@ -30,7 +30,8 @@ class Sections:
         mistaken: label -> what its examples are most often taken for, with the count.
         figures: title -> file in the report's folder.
         calibration_error: see `calibration`.
-        errors: the worst predictions: `source`, `truth`, `said`, each a mapping of names to what is shown.
+        errors: the worst predictions: `source`, and `fields`, (kind, name, value) of what is shown; kinds are
+            `given`, `is` (the truth that a prediction is to be held against) or `said`.
     """
 
     classes: Scores = field(default_factory=dict)
@@ -87,11 +88,19 @@ def _worst_errors(
     return [
         {
             "source": rows[row].get("source", ""),
-            "truth": {name: _shown(value) for name, value in rows[row].items() if name not in NOT_SHOWN},
-            "said": {name: _shown(value) for name, value in said[row].items()},
+            "fields": _fields(rows[row], said[row]),
         }
         for row in order[:worst]
     ]
+
+
+def _fields(row: Mapping[str, Any], prediction: Prediction) -> list[tuple[str, str, str | bytes]]:
+    truth = [
+        ("is" if name in prediction else "given", name, _shown(value))
+        for name, value in row.items()
+        if name not in NOT_SHOWN
+    ]
+    return [*sorted(truth), *(("said", name, _shown(value)) for name, value in prediction.items())]
 
 
 def _shown(value: Any) -> str | bytes:

@@ -70,7 +70,7 @@ def finetune_model(
     scratch: str,
     base_model: Artifact | None = None,
 ) -> Draft:
-    """The task learnt on top of our base or of a checkpoint; the best weights by validation are the result."""
+    """The task learnt on top of our base or a checkpoint; the best weights by validation are the result."""
     return _finetune(
         encoded_examples, task, finetune, trainer, seed, scratch, base_model, random=False, tag=""
     )
