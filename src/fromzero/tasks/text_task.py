@@ -153,6 +153,12 @@ def text_inputs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> dict[str
     return inputs
 
 
+def sequence_logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """[batch, outputs] of a sequence classification model, in float32."""
+    logits: Tensor = model(**text_inputs(model, batch)).logits
+    return logits.float()
+
+
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:
     return (text for column in columns for text in table[column].to_pylist())
 
