@@ -49,7 +49,8 @@ CASES = {
     ),
     "comprehensions have a scope of their own": (
         "def f(a):\n    [a for a in a if a]\n    {b: len for b in a}\n    return b",
-        "f:function a:parameter a:local a:local a:parameter a:local b:local len:builtin b:local a:parameter b:global",
+        "f:function a:parameter a:local a:local a:parameter a:local b:local len:builtin b:local a:parameter "
+        "b:global",
     ),
     "imports": (
         "def f():\n    import a.b as c, d.e\n    from .g.h import i as j, k\n    c, d, j",
