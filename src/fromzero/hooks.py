@@ -217,9 +217,10 @@ class TrackingHooks:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
         set_current_run(None)
-        if self._run is not None and "metrics" in outputs:
-            with _at_no_cost():
-                self._run.log_metrics(outputs["metrics"])
+        for name in ("metrics", "harness_metrics"):
+            if self._run is not None and name in outputs:
+                with _at_no_cost():
+                    self._run.log_metrics(outputs[name])
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
