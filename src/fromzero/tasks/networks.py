@@ -66,14 +66,22 @@ def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
 
 
 def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
-    """All of the checkpoint's body must be there, only the head is drawn."""
+    """All of the checkpoint's body must be there, only the head is drawn.
+
+    The pooler of BERT and its like counts as head: a masked language model has none.
+    """
     import torch
 
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
         model, loaded = auto.from_pretrained(
             checkpoint, config=config, dtype=torch.float32, output_loading_info=True
         )
-    lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    body = f"{model.base_model_prefix}."
+    lacking = [
+        name
+        for name in loaded["missing_keys"]
+        if name.startswith(body) and not name.startswith(f"{body}pooler.")
+    ]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
