@@ -19,9 +19,14 @@ def label_names(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def class_predictions(logits: Tensor, id2label: Mapping[int, str]) -> list[Prediction]:
+def names_in_order(id2label: Any) -> list[str]:
+    """What the logits are of, first to last; `id2label`: index -> name, as a config has it."""
+    return [id2label[index] for index in range(len(id2label))]
+
+
+def class_predictions(logits: Tensor, id2label: Any) -> list[Prediction]:
     """`label`, the likeliest, and the `probabilities` of all; `logits` is [examples, classes]."""
-    names = [id2label[index] for index in range(len(id2label))]
+    names = names_in_order(id2label)
     shares = logits.double().softmax(dim=-1)
     return [
         {"label": names[best], "probabilities": dict(zip(names, row, strict=True))}
