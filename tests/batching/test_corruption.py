@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_masked_text_is_framed_and_asks_for_its_share_of_tokens_and_for_no_other
 
 
 def test_of_the_tokens_asked_for_eight_in_ten_are_masked_one_is_another_and_one_is_left() -> None:
-    """Text without the words that replace: each fate shows. 20,000 tokens asked for; 3 standard deviations."""
+    """Of text without the words that replace each fate shows: 20,000 tokens, 3 standard deviations."""
     ids = np.full(20_000, 200)
     row = masked(np.concatenate([ids, ids]), MASKING, 0.5, draw(1))
     shown = row["input_ids"][row["labels"] != IGNORED]
@@ -66,7 +67,7 @@ def test_spans_hide_their_share_and_do_not_touch(length: int, seed: int, share: 
     assert len(spans) == count >= 1
     assert sum(end - begin for begin, end in spans) == hidden
     assert all(begin < end for begin, end in spans)
-    assert all(end < begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end < begin for (_, end), (begin, _) in pairwise(spans))
     assert spans[0][0] >= 0 and spans[-1][1] <= length
 
 

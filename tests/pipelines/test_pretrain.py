@@ -1,9 +1,8 @@
-"""Each objective from a corpus to a folder that others load: the node, on a corpus of docstrings, for a few steps."""
+"""Each objective from a corpus of docstrings to a folder that others load: the node, for a few steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
