@@ -53,7 +53,7 @@ def create_pipeline(
             ),
             Node(
                 nodes.report,
-                inputs={**common, **above, **READ},
+                inputs={**common, **above, **READ, **({"harness": "harness"} if harness else {})},
                 outputs=["report", "metrics"],
                 name="report",
             ),
