@@ -68,12 +68,19 @@ def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
 def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
     """All of the checkpoint's body must be there, only the head is drawn."""
     import torch
+    from transformers import AutoModel
 
+    options: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
-        model, loaded = auto.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
-        )
-    lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+        model, loaded = auto.from_pretrained(checkpoint, **options)
+        prefix = model.base_model_prefix
+        lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{prefix}.")]
+        if lacking:
+            body, loaded = AutoModel.from_pretrained(checkpoint, **options)
+            # Some heads have another name for their body than checkpoints of it (Llama's for questions).
+            if body.base_model_prefix != prefix:
+                getattr(model, prefix).load_state_dict(body.state_dict())
+                lacking = list(loaded["missing_keys"])
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
