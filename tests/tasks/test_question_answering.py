@@ -26,6 +26,7 @@ BERT = partial(
     num_attention_heads=2,
     max_position_embeddings=64,
     hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
 )
 
 
@@ -52,7 +53,7 @@ def table(*rows: tuple[str, str, str], split: str = "train") -> pa.Table:
 
 FEW = table(
     ("default of a?", "def f(a=1, b=7):", "1"),
-    ("default of b?", "def f(a=1, b=7):", "7"),
+    ("default of b?", "def g(b=7):", "7"),
     ("default of a?", "def é(a='é', b=1):", "'é'"),
 )
 FAR = "x" * 60
@@ -72,9 +73,10 @@ def test_a_model_learns_its_examples_and_says_them(
 ) -> None:
     task = QuestionAnswering(max_tokens=48, network=network, vocab_size=259)
     processor = task.processor(tiny_base, FEW)
+    torch.manual_seed(0)
     model = task.model(tiny_base, processor, {}, random=network is not None)
     batch = task.collate(task.encode(processor, FEW, {}), processor)
-    losses = learn(task, model, batch, steps=150, lr=5e-3)
+    losses = learn(task, model, batch, steps=80, lr=5e-3)
     assert losses[-1] < 0.3 < losses[0]
     told = said(task, model, processor, FEW)
     assert [one["answer"] for one in told] == ["1", "7", "'é'"]
