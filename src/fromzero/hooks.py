@@ -93,16 +93,20 @@ class DevicesHooks:
 class ModelHooks:
     """Refuses, before any work, a model section that its config class does not know or accept.
 
-    Not with the rest of the configuration: transformers takes seconds to import, and would be imported for
-    every command.
+    And a model of another kind than the objective trains. Not with the rest of the configuration:
+    transformers takes seconds to import, and would be imported for every command.
     """
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         if any("params:model" in node.inputs for node in pipeline.nodes):
-            from fromzero.models.causal_lm import build_config
+            from hydra.utils import instantiate
 
-            build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            from fromzero.models.causal_lm import build_config
+            from fromzero.models.language_models import refuse_other_kind
+
+            config = build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            refuse_other_kind(config, instantiate(catalog.load("params:objective")).kind)
 
 
 class ManifestHooks:
@@ -217,9 +221,10 @@ class TrackingHooks:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
         set_current_run(None)
-        if self._run is not None and "metrics" in outputs:
-            with _at_no_cost():
-                self._run.log_metrics(outputs["metrics"])
+        for name in ("metrics", "harness_metrics"):
+            if self._run is not None and name in outputs:
+                with _at_no_cost():
+                    self._run.log_metrics(outputs[name])
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -234,7 +239,7 @@ class TrackingHooks:
             if dataset_name == "report":
                 self._run.log_folder(artifact.path, "report")
             if dataset_name == "finetuned_model":
-                self._run.log_text_classifier(artifact.path)
+                self._run.log_model(artifact.path)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

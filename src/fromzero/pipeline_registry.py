@@ -23,12 +23,14 @@ class Road:
         base: it fine-tunes our own base model.
         comparison: what it fine-tunes is also trained from random weights.
         given: a model from elsewhere is scored, and none is trained.
+        harness: language models are asked the tasks of the evaluation harness, too.
     """
 
     corpus: bool = True
     base: bool = True
     comparison: bool = True
     given: bool = False
+    harness: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Road:
@@ -40,6 +42,7 @@ class Road:
             base=task.network is None,
             comparison=not callable(task.network),
             given=config["evaluate"]["model"] is not None,
+            harness=bool(config["evaluate"]["harness"]["tasks"]),
         )
 
 
@@ -57,7 +60,9 @@ def register_pipelines(road: Road | None = None) -> dict[str, Pipeline]:
     tuned = finetune.create_pipeline(corpus=road.corpus, base=road.base, comparison=road.comparison)
     if road.given:
         tuned = tuned.only_nodes("build_examples")
-    scored = evaluate.create_pipeline(base=road.base, comparison=road.comparison, given=road.given)
+    scored = evaluate.create_pipeline(
+        base=road.base, comparison=road.comparison, given=road.given, harness=road.harness
+    )
     before = Pipeline([])
     if road.corpus:
         before += prepared

@@ -30,6 +30,8 @@ def network_model(
     """
     import torch
 
+    import fromzero.models.registered  # noqa: F401
+
     if callable(network):
         drawn: Any = network
         config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
@@ -43,6 +45,8 @@ def network_model(
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
     import torch
+
+    import fromzero.models.registered  # noqa: F401
 
     return cast("PreTrainedModel", auto.from_pretrained(folder, dtype=torch.float32))
 
@@ -66,26 +70,41 @@ def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
 
 
 def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
-    """All of the checkpoint's body must be there, only the head is drawn."""
-    import torch
+    """All of the checkpoint's body must be there, only the head is drawn.
+
+    The pooler of BERT and its like counts as head: a masked language model has none.
+    """
     from transformers import AutoModel
 
-    options: dict[str, Any] = {"config": config, "dtype": torch.float32, "output_loading_info": True}
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
-        model, loaded = auto.from_pretrained(checkpoint, **options)
+        model, lacking = _loaded(auto, checkpoint, config)
         prefix = model.base_model_prefix
-        lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{prefix}.")]
+        lacking = [name.removeprefix(f"{prefix}.") for name in lacking if name.startswith(f"{prefix}.")]
         if lacking:
-            body, loaded = AutoModel.from_pretrained(checkpoint, **options)
-            # Some heads have another name for their body than checkpoints of it (Llama's for questions).
-            if body.base_model_prefix != prefix:
+            body, missing = _loaded(AutoModel, checkpoint, config)
+            if body.base_model_prefix != prefix:  # checkpoints of it have another name for the body (Llama's)
                 getattr(model, prefix).load_state_dict(body.state_dict())
-                lacking = list(loaded["missing_keys"])
+                lacking = missing
+    lacking = [name for name in lacking if not name.startswith("pooler.")]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
         )
-    return cast("PreTrainedModel", model)
+    return model
+
+
+def _loaded(auto: Any, checkpoint: str, config: PretrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of its weights that the checkpoint does not give."""
+    import torch
+
+    model, loaded = auto.from_pretrained(
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # of a head for other labels
+        output_loading_info=True,
+    )
+    return model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class QuestionAnswering(TextTask):
         return {}
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
-        """Windows, `row` by `row`; those for training have the answer whole or not at all.
+        """Windows, `row` by `row`; for training those with the whole answer, and one that has none of it.
 
         Raises:
             UserError: no training question is left.
@@ -109,9 +109,8 @@ class QuestionAnswering(TextTask):
             some = question_windows(asked, *encoded, after, row, self.max_tokens)
             longer += len(some) > 1
             if row["split"] == "train":
-                some = [one for one in some if one["start"] != IGNORED]
-                if not any(one["start"] != NO_ANSWER for one in some):
-                    lost, some = lost + 1, []
+                some = _for_training(some, at)
+                lost += not some
             examples += [{**one, "row": at, "source": row["source"]} for one in some]
         if longer:
             message = "%d of %d contexts are too long for %d tokens and read in overlapping windows"
@@ -206,6 +205,13 @@ def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         inputs["token_type_ids"] = batch["context"]
     outputs = model(**inputs)
     return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float()
+
+
+def _for_training(some: Sequence[Example], row: int) -> list[Example]:
+    """Nothing, where no window has the whole answer; long contexts do not drown the others."""
+    having = [one for one in some if one["start"] not in (IGNORED, NO_ANSWER)]
+    without = [one for one in some if one["start"] == NO_ANSWER]
+    return having and [*having, *without[row % max(len(without), 1) :][:1]]
 
 
 def _cut(batch: Mapping[str, Tensor], row: int, first: int, last: int) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from fromzero.pipelines.evaluate import nodes
+from fromzero.pipelines.evaluate.harness import run_harness
 
+ASKED = {"given": "params:evaluate.model", "attributed": "params:evaluate.attributions"}
 READ = {"predictions": "predictions", "evaluate": "params:evaluate", "seed": "params:seed"}
 
 
-def create_pipeline(*, base: bool = True, comparison: bool = True, given: bool = False) -> Pipeline:
+def create_pipeline(
+    *, base: bool = True, comparison: bool = True, given: bool = False, harness: bool = False
+) -> Pipeline:
     """
     Args:
         base: our own base model was fine-tuned.
         comparison: what was fine-tuned was also trained from random weights.
         given: `evaluate.model` is scored, and nothing of ours.
+        harness: language models are also asked the tasks of `evaluate.harness`.
     """
     models = {} if given else {"finetuned_model": "finetuned_model"}
     if comparison and not given:
@@ -25,11 +30,24 @@ def create_pipeline(*, base: bool = True, comparison: bool = True, given: bool =
         "task": "params:task",
         "scratch": "params:paths.scratch",
     }
+    asked = Node(
+        run_harness,
+        inputs={
+            "harness": "params:evaluate.harness",
+            "given": "params:evaluate.model",
+            "scratch": "params:paths.scratch",
+            **above,
+            **({} if given else {"finetuned_model": "finetuned_model"}),
+        },
+        outputs=["harness", "harness_metrics"],
+        name="run_harness",
+    )
     return Pipeline(
         [
+            *([asked] if harness else []),
             Node(
                 nodes.predict,
-                inputs={**common, **models, "given": "params:evaluate.model"},
+                inputs={**common, **models, **ASKED},
                 outputs="predictions",
                 name="predict",
             ),
