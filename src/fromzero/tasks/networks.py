@@ -82,24 +82,37 @@ def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreT
 
     The pooler of BERT and its like counts as head: a masked language model has none.
     """
-    import torch
+    from transformers import AutoModel
 
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
-        model, loaded = auto.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # of a head for other labels
-            output_loading_info=True,
-        )
-    drawn = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-    body = f"{model.base_model_prefix}."
-    lacking = [name for name in drawn if name.startswith(body) and not name.startswith(f"{body}pooler.")]
+        model, lacking = _loaded(auto, checkpoint, config)
+        prefix = model.base_model_prefix
+        lacking = [name.removeprefix(f"{prefix}.") for name in lacking if name.startswith(f"{prefix}.")]
+        if lacking:
+            body, missing = _loaded(AutoModel, checkpoint, config)
+            if body.base_model_prefix != prefix:  # checkpoints of it have another name for the body (Llama's)
+                getattr(model, prefix).load_state_dict(body.state_dict())
+                lacking = missing
+    lacking = [name for name in lacking if not name.startswith("pooler.")]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
         )
-    return cast("PreTrainedModel", model)
+    return model
+
+
+def _loaded(auto: Any, checkpoint: str, config: PretrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of its weights that the checkpoint does not give."""
+    import torch
+
+    model, loaded = auto.from_pretrained(
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # of a head for other labels
+        output_loading_info=True,
+    )
+    return model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
 
 
 @contextmanager

@@ -23,9 +23,9 @@ class WavTable(Tables):
     def fingerprint(self) -> str:
         return sha256(f"{super().fingerprint()}{self._digest_of_recordings()}".encode()).hexdigest()
 
-    def read(self, optional: Collection[str] = ()) -> pa.Table:
+    def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
         """`audio` (a file as bytes), `text`, `split`, `source`."""
-        table = super().read(optional)
+        table = super().read(optional, numbers)
         if self.dataset is not None:  # holds the sound itself
             return table
         paths = self._paths(table)
