@@ -48,11 +48,13 @@ def closing_words(made: Mapping[str, Any], catalog: CatalogProtocol[Any, Any]) -
 
 
 def _scores(report: Path, model: Path) -> None:
-    from fromzero.pipelines.evaluate.report import score_table
+    from fromzero.pipelines.evaluate.report import fold_table, score_table
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     console = _console()
     console.print(score_table(metrics))
+    if metrics["cross_validation"] is not None:
+        console.print(fold_table(metrics["cross_validation"]))
     console.print(f"model   {_relative(model)}", highlight=False, markup=False)
     console.print(f"report  {_relative(report / 'report.html')}", highlight=False, markup=False)
     console.print("next")

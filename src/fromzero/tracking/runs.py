@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from fromzero.artifacts.manifest import software
 from fromzero.errors import UserError
 from fromzero.tracking.store import (
     PROCESS_TAG,
+    at_no_cost,
     close_dead_runs,
     open_store,
     process_tag,
@@ -58,6 +60,31 @@ def set_current_run(run: PipelineRun | None, stage: str = "") -> None:
     """`stage` is that of the node which is about to run."""
     global _current
     _current = (run, stage) if run is not None else None
+
+
+@contextmanager
+def child_run(name: str) -> Iterator[None]:
+    """Within it, what is logged goes to a child of the whole run, beside those of the stages."""
+    global _current
+    former = _current
+    if former is not None:
+        with at_no_cost():
+            former[0].stage(name)
+            _current = former[0], name
+    try:
+        yield
+        if former is not None:
+            with at_no_cost():
+                former[0].end_stage(name, "FINISHED")
+    finally:
+        _current = former
+
+
+def log_here(metrics: Mapping[str, float]) -> None:
+    """To the run of the stage, or to that of `child_run`."""
+    if _current is not None:
+        with at_no_cost():
+            _current[0].log_metrics(metrics, _current[1])
 
 
 def resumed_stage_run(file: Path, *, resumed: bool) -> StageRun | None:
@@ -184,16 +211,16 @@ class PipelineRun:
         self._client.log_text(self.run_id, text, f"manifests/{name}.json")
         self._client.set_tag(self.stage(stage).run_id, f"sha256.{name}", artifact.digest)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Results of the whole run; they are also joined to the model, when one was logged before."""
+    def log_metrics(self, metrics: Mapping[str, float], stage: str | None = None) -> None:
+        """Results of a stage, or of the whole run; those are joined to the model, too, if one was logged."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         points = [
-            Metric(name_of(key), float(value), now, 0, model_id=self._model_id)
+            Metric(name_of(key), float(value), now, 0, model_id=None if stage else self._model_id)
             for key, value in metrics.items()
         ]
-        self._client.log_batch(self.run_id, metrics=points)
+        self._client.log_batch(self.stage(stage).run_id if stage else self.run_id, metrics=points)
 
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)

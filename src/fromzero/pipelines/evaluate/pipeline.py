@@ -10,17 +10,22 @@ ASKED = {"given": "params:evaluate.model", "attributed": "params:evaluate.attrib
 READ = {"predictions": "predictions", "evaluate": "params:evaluate", "seed": "params:seed"}
 
 
-def create_pipeline(*, base: bool = True, comparison: bool = True, given: bool = False) -> Pipeline:
+def create_pipeline(
+    *, base: bool = True, comparison: bool = True, given: bool = False, folds: bool = False
+) -> Pipeline:
     """
     Args:
         base: our own base model was fine-tuned.
         comparison: what was fine-tuned was also trained from random weights.
         given: `evaluate.model` is scored, and nothing of ours.
+        folds: what was trained was also cross-validated.
     """
     models = {} if given else {"finetuned_model": "finetuned_model"}
     if comparison and not given:
         models["random_model"] = "random_model"
     above = {"base_model": "base_model"} if base and not given else {}
+    if folds:
+        above["cross_validation"] = "cross_validation"
     common = {
         "task_examples": "task_examples",
         "task": "params:task",
