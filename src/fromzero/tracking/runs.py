@@ -37,6 +37,8 @@ LONGEST_VALUE = 6000  # MLflow's limits: characters of a parameter, parameters a
 PARAMS_A_BATCH = 100
 DIGEST_LENGTH = 36
 ERROR_TAG = "error"
+PARENT_TAG = "mlflow.parentRunId"
+"""By which MLflow's pages nest runs."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class StageRun:
 
 
 _current: tuple[PipelineRun, str] | None = None
+_above: tuple[PipelineRun, str] | None = None
 
 
 def current_stage_run() -> StageRun | None:
@@ -60,6 +63,12 @@ def set_current_run(run: PipelineRun | None, stage: str = "") -> None:
     """`stage` is that of the node which is about to run."""
     global _current
     _current = (run, stage) if run is not None else None
+
+
+def set_parent_run(run: PipelineRun | None, name: str = "") -> None:
+    """The next runs are children of `run`, by that name."""
+    global _above
+    _above = (run, name) if run is not None else None
 
 
 @contextmanager
@@ -131,8 +140,11 @@ class PipelineRun:
             if former is not None and self._reopen(former):
                 self.run_id = former.run_id
             else:
-                self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
+                called = f"{name} {time.strftime('%m-%d %H:%M')}" if _above is None else _above[1]
+                self.run_id = self._create(called, _software_tags())
                 self._log_config(config)
+            if _above is not None:
+                self._client.set_tag(self.run_id, PARENT_TAG, _above[0].run_id)
         except Exception as error:  # whatever a store or its migrations raise, the user must mend the store
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
@@ -174,12 +186,12 @@ class PipelineRun:
         """The child run of a stage, made or gone on with at the first call."""
         if name not in self._stages:
             former = self._former_stage(name)
-            made = {"mlflow.parentRunId": self.run_id, "stage": name}
+            made = {PARENT_TAG: self.run_id, "stage": name}
             self._stages[name] = former or self._create(name, made)
         return StageRun(self.uri, self._stages[name], str(self._project.resolve()))
 
     def _former_stage(self, name: str) -> str | None:
-        wanted = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.stage = '{name}'"
+        wanted = f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.stage = '{name}'"
         for run in self._client.search_runs([self._experiment], wanted):
             if self._reopen(StageRun(self.uri, run.info.run_id)):
                 return str(run.info.run_id)
@@ -190,7 +202,7 @@ class PipelineRun:
         if former.run_id == self.stage(stage).run_id or not self._reopen(former):
             return
         self._client.delete_run(self._stages[stage])  # new, and empty but for the inputs
-        self._client.set_tag(former.run_id, "mlflow.parentRunId", self.run_id)
+        self._client.set_tag(former.run_id, PARENT_TAG, self.run_id)
         self._stages[stage] = former.run_id
 
     def log_input(self, stage: str, name: str, artifact: Artifact) -> None:
@@ -221,6 +233,9 @@ class PipelineRun:
             for key, value in metrics.items()
         ]
         self._client.log_batch(self.stage(stage).run_id if stage else self.run_id, metrics=points)
+
+    def log_text(self, text: str, name: str) -> None:
+        self._client.log_text(self.run_id, text, name)
 
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)
