@@ -85,16 +85,20 @@ class DevicesHooks:
 class ModelHooks:
     """Refuses, before any work, a model section that its config class does not know or accept.
 
-    Not with the rest of the configuration: transformers takes seconds to import, and would be imported for
-    every command.
+    And a model of another kind than the objective trains. Not with the rest of the configuration:
+    transformers takes seconds to import, and would be imported for every command.
     """
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         if any("params:model" in node.inputs for node in pipeline.nodes):
-            from fromzero.models.causal_lm import build_config
+            from hydra.utils import instantiate
 
-            build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            from fromzero.models.causal_lm import build_config
+            from fromzero.models.language_models import refuse_other_kind
+
+            config = build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            refuse_other_kind(config, instantiate(catalog.load("params:objective")).kind)
 
 
 class ManifestHooks:
@@ -209,7 +213,7 @@ class TrackingHooks:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
         set_current_run(None)
-        for name in ("metrics", "fold_metrics"):
+        for name in ("metrics", "fold_metrics", "harness_metrics"):
             if self._run is not None and name in outputs:
                 with at_no_cost():
                     self._run.log_metrics(outputs[name])

@@ -24,6 +24,7 @@ class Road:
         comparison: what it fine-tunes is also trained from random weights.
         given: a model from elsewhere is scored, and none is trained.
         folds: what is trained is cross-validated, too.
+        harness: language models are asked the tasks of the evaluation harness, too.
     """
 
     corpus: bool = True
@@ -31,6 +32,7 @@ class Road:
     comparison: bool = True
     given: bool = False
     folds: bool = False
+    harness: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Road:
@@ -42,6 +44,7 @@ class Road:
             base=task.network is None,
             comparison=not callable(task.network),
             given=config["evaluate"]["model"] is not None,
+            harness=bool(config["evaluate"]["harness"]["tasks"]),
             folds=config["cv"]["folds"] > 0 and config["evaluate"]["model"] is None,
         )
 
@@ -63,7 +66,11 @@ def register_pipelines(road: Road | None = None) -> dict[str, Pipeline]:
     if road.given:
         tuned = tuned.only_nodes("build_examples")
     scored = evaluate.create_pipeline(
-        base=road.base, comparison=road.comparison, given=road.given, folds=road.folds
+        base=road.base,
+        comparison=road.comparison,
+        given=road.given,
+        folds=road.folds,
+        harness=road.harness,
     )
     before = Pipeline([])
     if road.corpus:

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from fromzero.artifacts import Artifact, Draft
 from fromzero.pipelines.evaluate.attributions import attributions
 from fromzero.pipelines.evaluate.bootstrap import Scores, intervals
+from fromzero.pipelines.evaluate.harness import RESULTS
 from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.page import Origin, html_page
 from fromzero.pipelines.evaluate.report import flat
@@ -83,6 +84,7 @@ def report(
     scratch: str,
     base_model: Artifact | None = None,
     cross_validation: Artifact | None = None,
+    harness: Artifact | None = None,
 ) -> tuple[Draft, dict[str, float]]:
     """`metrics.json`, `report.html` and its figures; the metrics once more, flat, for tracking."""
     the_task: Task = instantiate(task)
@@ -99,6 +101,7 @@ def report(
         "base": _base_scores(base_model),
         "cross_validation": _fold_scores(cross_validation),
         "examples": dict(Counter(examples["split"].to_pylist())),
+        "harness": {} if harness is None else json.loads((harness.path / RESULTS).read_text("utf-8")),
     }
     with Draft("report", Path(scratch)) as draft:
         sections = sections_of(the_task, truth, said[results["ours"]], evaluate.worst_errors, draft.path)
