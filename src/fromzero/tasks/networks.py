@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -34,13 +34,21 @@ def network_model(
 
     if callable(network):
         drawn: Any = network
-        config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
+        options = {name: _plain(value) for name, value in drawn.keywords.items()}
+        config = strict_config(drawn.func, "task.network", options, fixed)
         return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
     checkpoint = network if network is not None else str(base)
     config = _config(checkpoint, fixed)
     if random:
         return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
     return _with_new_head(auto, checkpoint, config)
+
+
+def _plain(value: Any) -> Any:
+    """Hydra hands lists over as a kind of its own, which a config cannot be saved with."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
 
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:

@@ -18,6 +18,7 @@ from fromzero.pipelines.evaluate.options import HarnessOptions
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
+RESULTS = "results.json"
 
 
 def run_harness(
@@ -39,13 +40,13 @@ def run_harness(
     speakers = {name: folder for name, folder in folders.items() if _is_causal(folder)}
     if not speakers:
         raise UserError(
-            f"evaluate.harness.tasks: none of {', '.join(folders)} is a causal language model; evaluate.model "
-            "names another"
+            f"evaluate.harness.tasks: of {', '.join(folders)} none is a causal language model; name one by "
+            "evaluate.model"
         )
     results = {name: _results(folder, harness) for name, folder in speakers.items()}
     with Draft("harness", Path(scratch)) as draft:
         text = json.dumps(results, indent=1, default=str)
-        (draft.path / "results.json").write_text(text + "\n", encoding="utf-8")
+        (draft.path / RESULTS).write_text(text + "\n", encoding="utf-8")
         return draft, _flat(results)
 
 
