@@ -106,7 +106,8 @@ def _section(parameter: str) -> str:
 def _library(project: Path, stage: str, sections: Iterable[str]) -> list[str]:
     """Library modules that the stage imports, or that a `_target_` in a config group it reads names.
 
-    Those in `WHOLE` stand as their folder: a task or network that is added there changes no `dvc.yaml`.
+    For a stage that reads the task, those in `WHOLE` stand as their folder: a task or network that is added
+    there changes no `dvc.yaml`. Of the others none is made anew because of it.
     """
     found: set[Path] = set()
     waiting = set(_imported(project, (project / SOURCE / "pipelines" / stage).rglob("*.py")))
@@ -117,7 +118,7 @@ def _library(project: Path, stage: str, sections: Iterable[str]) -> list[str]:
         found.add(module)
         waiting |= set(_imported(project, [module])) - found
     paths = [module.relative_to(project) for module in found]
-    folders = [Path(SOURCE) / name for name in WHOLE]
+    folders = [Path(SOURCE) / name for name in WHOLE] if "task" in sections else []
     return sorted(
         {next((folder for folder in folders if folder in path.parents), path).as_posix() for path in paths}
     )
