@@ -16,10 +16,11 @@ import pytest
 
 from fromzero.attempt import Attempt
 from fromzero.errors import UserError
+from fromzero.pipelines.evaluate.report import better_than_ours
 from fromzero.pipelines.finetune.options import CrossValidationOptions
 from fromzero.repeat import Walk, planned, repeat
 from fromzero.repeat_table import in_markdown
-from fromzero.tasks.spread import spread
+from fromzero.tasks.spread import means, spread, told
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests' / 'support'}", "COLUMNS": "160"}
@@ -122,12 +123,16 @@ def test_the_table_has_mean_and_deviation_of_every_row_over_the_seeds(
     assert "| TF-IDF + logistic regression | " in table and "| majority class | " in table
 
 
-def test_a_seed_of_a_repetition_is_that_seed_run_alone(project: Path, printed: list[str]) -> None:
-    model = project / "data/06_models/finetuned/model.safetensors"
+def test_a_seed_of_a_repetition_is_that_seed_run_alone(
+    project: Path, printed: list[str], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(project, tmp_path / "project"))
+    model = copy / "data/06_models/finetuned/model.safetensors"
     before = model.read_bytes()
     command = [sys.executable, "-m", "kedro", "run", "--pipeline", "finetune", *OVERRIDES, "cv.folds=0"]
-    alone = subprocess.run([*command, "seed=2"], cwd=project, env=ENVIRONMENT, capture_output=True, text=True)
+    alone = subprocess.run([*command, "seed=2"], cwd=copy, env=ENVIRONMENT, capture_output=True, text=True)
     assert alone.returncode == 0, alone.stderr
+    assert "Running node: train_network" in alone.stdout
     assert model.read_bytes() == before
 
 
@@ -165,6 +170,11 @@ def test_a_cross_validation_stands_beside_the_scores(project: Path, printed: lis
     assert len(scores["folds"]) == 2 and scores["ours"] == OURS
     assert scores["scores"].keys() == {OURS, "TF-IDF + logistic regression", "majority class"}
     assert "Cross-validation, mean ± sd of 2 folds" in printed[1]
+    page = (project / "data/08_reporting/report/report.html").read_text(encoding="utf-8")
+    below = better_than_ours(means(scores["scores"]), OURS)
+    for name, row in scores["scores"].items():
+        for metric, value in row.items():
+            assert f">{told(value, below=name == OURS and metric in below)}</td>" in page, (name, metric)
     kept = list(project.glob("data/.checkpoints/*")) + list(project.glob("data/.attempts/*"))
     assert kept == [], "nothing is left of folds and of what was cut short"
 
@@ -174,7 +184,7 @@ def report(accuracy: float, **more: float) -> dict[str, Any]:
     return {"ours": "ours", "test": test, "base": {}, "examples": {"test": 1300}}
 
 
-def told(task: str, seeds: list[int], *reports: dict[str, Any]) -> dict[str, Any]:
+def gathered(task: str, seeds: list[int], *reports: dict[str, Any]) -> dict[str, Any]:
     base = {"bits_per_byte": {"mean": 1.5, "sd": 0.25}} if task == "texts" else {}
     scores = spread([one["test"] for one in reports])
     common = {"ours": "ours", "seeds": seeds, "examples": {"test": 1300}, "base": base}
@@ -182,8 +192,8 @@ def told(task: str, seeds: list[int], *reports: dict[str, Any]) -> dict[str, Any
 
 
 def test_a_table_of_several_tasks_has_a_block_for_each_and_marks_what_is_below() -> None:
-    better = told("texts", [1, 2], report(0.8, loss=2.0), report(0.9, loss=1.0))
-    worse = told("images", [1, 2], report(0.5), report(0.7))
+    better = gathered("texts", [1, 2], report(0.8, loss=2.0), report(0.9, loss=1.0))
+    worse = gathered("images", [1, 2], report(0.5), report(0.7))
     assert in_markdown([better, worse]) == (
         "| texts | accuracy | loss ↓ |\n"
         "|---|---|---|\n"
@@ -201,7 +211,7 @@ def test_a_table_of_several_tasks_has_a_block_for_each_and_marks_what_is_below()
 
 
 def test_one_seed_has_no_deviation() -> None:
-    table = in_markdown([told("images", [7], report(0.6))])
+    table = in_markdown([gathered("images", [7], report(0.6))])
     assert "| ours | 0.600 ▼ |" in table and "\nSeed 7; examples" in table
 
 

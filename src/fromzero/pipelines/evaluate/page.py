@@ -14,7 +14,7 @@ from fromzero.artifacts import Artifact
 from fromzero.pipelines.evaluate.report import UNITS, all_metrics, better_than_ours, spelled
 from fromzero.pipelines.evaluate.sections import Sections
 from fromzero.tasks.metrics import lower_is_better
-from fromzero.tasks.spread import told
+from fromzero.tasks.spread import means, told
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,16 @@ def html_page(results: Mapping[str, Any], sections: Sections, origin: Origin) ->
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
-    environment.filters |= {"spelled": spelled, "figure": _figure, "picture": _picture}
-    environment.filters["told"] = told
+    environment.filters |= {"spelled": spelled, "told": told, "figure": _figure, "picture": _picture}
     environment.tests["picture"] = lambda value: isinstance(value, bytes)
+    folds = results["cross_validation"]
     return environment.from_string(template).render(
         results=results,
         ours=results["ours"],
         metrics=all_metrics(results["test"]),
         shares=_shares(results),
-        folds=results["cross_validation"],
+        folds=folds,
+        beaten_in_folds=better_than_ours(means(folds["scores"]), folds["ours"]) if folds else {},
         beaten=better_than_ours(results["test"], results["ours"]),
         sections=sections,
         origin=origin,
