@@ -20,7 +20,13 @@ from fromzero.config_loader import OVERRIDES, HydraConfigLoader, _as_overrides, 
 from fromzero.suggestions import nearest
 
 CONF = Path(__file__).parents[1] / "conf"
-CHOICES = [f"{file.parent.name}={file.stem}" for file in sorted((CONF / "base").glob("*/*.yaml"))]
+INSIDE = {"method": "method@finetune.method"}
+"""Groups that stand in a section of a stage alone."""
+
+CHOICES = [
+    f"{INSIDE.get(file.parent.name, file.parent.name)}={file.stem}"
+    for file in sorted((CONF / "base").glob("*/*.yaml"))
+]
 
 Write = Callable[[str, str], None]
 
@@ -60,6 +66,15 @@ def test_every_option_serves_finetuning_too(group: str) -> None:
         if group == "optimizer":
             option["lr"] = 6e-4  # parameters.yaml sets the rate of fine-tuning, whatever the optimizer
         assert config["finetune"][group] == option
+
+
+def test_every_way_to_finetune_can_be_chosen_and_its_options_set() -> None:
+    for file in (CONF / "base" / "method").glob("*.yaml"):
+        choice = f"method@finetune.method={file.stem}"
+        method = compose(CONF, [choice], env="base")["finetune"]["method"]
+        assert method["_target_"].lower().endswith(f".{file.stem}")
+        if "r" in method:
+            assert compose(CONF, [choice, "finetune.method.r=3"], env="base")["finetune"]["method"]["r"] == 3
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -190,6 +205,20 @@ def test_environment_variables_resolve_although_kedro_takes_the_resolver_away(
         ),
         ("trainer.launcher=external", "trainer: launcher=external needs trainer.address=HOST:PORT, "),
         ("prepare.split.by=tale", "prepare.split.by is 'tale': it should be 'group' or 'tail'"),
+        (
+            "finetune.method=lora",
+            "finetune.method is 'lora', but its keys are expected: choose an option of the group by "
+            "method@finetune.method=lora",
+        ),
+        (
+            "finetune.optimizer_from_random=muon",
+            "finetune.optimizer_from_random is 'muon', but its keys are expected: choose an option of the "
+            "group by optimizer@finetune.optimizer_from_random=muon",
+        ),
+        ("method=lora", "Could not override 'method'. Did you mean to override method@finetune.method?"),
+        ("finetune.dropout=1.5", "finetune.dropout is 1.5: it should be less than 1"),
+        ("finetune.layer_decay=0", "finetune.layer_decay is 0: it should be greater than 0"),
+        ("+finetune.method.r=3", "no key 'finetune.method.r'"),
         ("pretrain=5", "pretrain is 5: "),
         ("~pretrain.context", "pretrain.context must be given: pretrain.context=…"),
         ("seed=???", "seed must be given: seed=…"),

@@ -33,6 +33,10 @@ SWAPPABLE = ("data", "tokenizer", "model", "objective", "optimizer", "schedule",
 """Keys that hold one option of the group of that name, a `_target_` and its keywords."""
 
 
+MOUNTED = ("method", "optimizer", "schedule")
+"""Groups of which a stage holds an option, below a key that begins with the group's name."""
+
+
 class Paths(BaseModel, frozen=True, extra="forbid"):
     """Where work goes that is not yet finished: on the file system of `data/`, or renaming fails."""
 
@@ -80,6 +84,12 @@ def _described(problem: ErrorDetails) -> str:
         return (
             f"{dotted} is {problem['input']!r}, but its keys are expected: a file chooses an option of a "
             f"group by `defaults: [override /{dotted}: NAME]`"
+        )
+    group = next((group for group in MOUNTED if place[-1].startswith(group)), None)
+    if group is not None and isinstance(problem["input"], str):
+        return (
+            f"{dotted} is {problem['input']!r}, but its keys are expected: choose an option of the group by "
+            f"{group}@{dotted}={problem['input']}"
         )
     reason = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should", 1)
     return (

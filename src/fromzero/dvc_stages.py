@@ -31,6 +31,9 @@ PARAMS_FILE = "params.yaml"
 LIBRARY = ("batching", "corpora", "models", "tasks", "tokenization", "training")
 """The code that decides what a stage makes; the rest says how it is stored, logged and shown."""
 
+WHOLE = ("models", "tasks")
+"""Folders of it that are not looked into, file by file."""
+
 COMPOSE = {
     "cmd": f"kedro compose -o {PARAMS_FILE}",
     "deps": [CONF, "conf/local", f"{SOURCE}/config_loader.py"],
@@ -101,7 +104,11 @@ def _section(parameter: str) -> str:
 
 
 def _library(project: Path, stage: str, sections: Iterable[str]) -> list[str]:
-    """Library modules that the stage imports, or that a `_target_` in a config group it reads names."""
+    """Library modules that the stage imports, or that a `_target_` in a config group it reads names.
+
+    For a stage that reads the task, those in `WHOLE` stand as their folder: a task or network that is added
+    there changes no `dvc.yaml`. Of the others none is made anew because of it.
+    """
     found: set[Path] = set()
     waiting = set(_imported(project, (project / SOURCE / "pipelines" / stage).rglob("*.py")))
     for section in sections:
@@ -110,7 +117,11 @@ def _library(project: Path, stage: str, sections: Iterable[str]) -> list[str]:
         module = waiting.pop()
         found.add(module)
         waiting |= set(_imported(project, [module])) - found
-    return sorted(module.relative_to(project).as_posix() for module in found)
+    paths = [module.relative_to(project) for module in found]
+    folders = [Path(SOURCE) / name for name in WHOLE] if "task" in sections else []
+    return sorted(
+        {next((folder for folder in folders if folder in path.parents), path).as_posix() for path in paths}
+    )
 
 
 def _imported(project: Path, files: Iterable[Path]) -> Iterator[Path]:

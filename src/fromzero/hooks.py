@@ -52,7 +52,7 @@ class SeedHooks:
 class DevicesHooks:
     """Refuses, before any work, devices that are not there, lack the number format or cannot share a step.
 
-    Nor a model, because the optimizer needs to see whole parameters.
+    Nor a model, because the optimizer needs to see whole parameters; nor can train by the method asked for.
     """
 
     @hook_impl(tryfirst=True)  # before a run is opened
@@ -68,8 +68,19 @@ class DevicesHooks:
             problem = uneven_share(stage, loop.batch_size, loop.accumulate, machine.devices, machine.nodes)
             if problem is not None:
                 raise UserError(problem)
-            if machine.strategy == "fsdp" and machine.devices * machine.nodes > 1:
+            sharded = machine.strategy == "fsdp" and machine.devices * machine.nodes > 1
+            if stage == "finetune":
+                self._refuse_method(catalog, machine.accelerator, sharded)
+            if sharded:
                 self._refuse_optimizers(stage, catalog)
+
+    def _refuse_method(self, catalog: CatalogProtocol[Any, Any], accelerator: str, sharded: bool) -> None:
+        from hydra.utils import instantiate
+
+        from fromzero.training.methods import refuse_machine
+
+        method = instantiate(catalog.load("params:finetune").method)
+        refuse_machine(method, accelerator=accelerator, sharded=sharded)
 
     def _refuse_optimizers(self, stage: str, catalog: CatalogProtocol[Any, Any]) -> None:
         from hydra.utils import instantiate

@@ -106,4 +106,4 @@ def test_what_is_no_language_model_is_refused_by_name(tmp_path: Path) -> None:
 def test_it_is_a_node_where_it_is_asked_for() -> None:
     assert "run_harness" not in [node.name for node in create_pipeline().nodes]
     asked = create_pipeline(harness=True)
-    assert {"harness", "harness_metrics"} <= asked.outputs()
+    assert {"harness", "harness_metrics"} <= asked.all_outputs()

@@ -2,8 +2,8 @@
 
 Deep averaging networks (Iyyer et al. 2015); without hidden layers, fastText (Joulin et al. 2017) of single
 tokens. Whole tokens are dropped in training, most of them where texts are few: a linear model under such
-dropout comes near to naive Bayes (Wager et al. 2014, "Altitude Training"), which needs far fewer examples than
-logistic regression.
+dropout comes near to naive Bayes (Wager et al. 2014, "Altitude Training"), which needs far fewer examples
+than logistic regression.
 """
 
 from __future__ import annotations

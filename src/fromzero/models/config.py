@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
@@ -28,12 +28,22 @@ def strict_config(
             raise UserError(f"{section}.{key} is unknown to {config_class.__name__}{hint(key, known)}")
     try:
         config: PretrainedConfig = config_class(
-            **options, **{key: value for key, value in fixed.items() if key in known}
+            **{key: _plain(value) for key, value in options.items()},
+            **{key: value for key, value in fixed.items() if key in known},
         )
     except Exception as error:  # transformers' strict dataclasses raise several kinds
         reason = " ".join(str(error).split())
         raise UserError(f"{section}: {config_class.__name__} refuses it: {reason}") from error
     return config
+
+
+def _plain(value: Any) -> Any:
+    """The lists of a composed configuration are of a class that JSON does not know, and a config is saved."""
+    return (
+        [_plain(one) for one in value]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
+    )
 
 
 def known_options(config_class: Any) -> set[str]:

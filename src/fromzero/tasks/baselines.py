@@ -9,8 +9,8 @@ import pyarrow as pa
 
 # A word, or one character of a script written without spaces (kana, Han): for those scikit-learn's own
 # pattern would take a whole sentence for a word, and the baseline would be a straw man.
-_UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
-WORD = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"
+UNSPACED = "\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
 
 
 def majority_class(train: pa.Table, test: pa.Table) -> list[str]:

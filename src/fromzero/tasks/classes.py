@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,15 @@ def label_names(labels: Sequence[str]) -> dict[str, Any]:
 def names_in_order(id2label: Any) -> list[str]:
     """What the logits are of, first to last; `id2label`: index -> name, as a config has it."""
     return [id2label[index] for index in range(len(id2label))]
+
+
+def balanced_weights(given: Sequence[str], labels: Sequence[str]) -> list[float]:
+    """n / (classes * count) of each of `labels`, as scikit-learn's `class_weight="balanced"`.
+
+    Each class then counts as much as any other; the mean over the examples `given` is 1.
+    """
+    counts = Counter(given)
+    return [len(given) / (len(labels) * counts[label]) for label in labels]
 
 
 def class_predictions(logits: Tensor, id2label: Any) -> list[Prediction]:

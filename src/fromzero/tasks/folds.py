@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
@@ -45,17 +46,18 @@ def folds(examples: pa.Table, count: int, *, from_corpus: bool) -> Iterator[pa.T
     """
     table = examples.filter(pc.not_equal(examples["split"], "test"))
     units = units_of(table, from_corpus=from_corpus)
-    if len(set(units)) <= count:
+    labels = np.array(table["label"].to_pylist()) if "label" in table.column_names else None
+    place = table.column_names.index("split")
+    dealt = _dealt(units, labels, count) if len(set(units)) >= count else []
+    if not dealt or any(len(scored) == 0 or len(set(np.delete(units, scored))) < 2 for scored in dealt):
         raise UserError(
             f"cv.folds={count}, but the examples are of {len(set(units))} groups that cannot be parted: "
             f"use fewer folds, or give more examples"
         )
-    labels = np.array(table["label"].to_pylist()) if "label" in table.column_names else None
-    for scored in _dealt(units, labels, count):
+    for scored in dealt:
         split = np.full(len(table), "train", dtype=object)
         split[scored] = "test"
         split[_validation(units, labels, np.flatnonzero(split == "train"))] = "validation"
-        place = table.column_names.index("split")
         yield table.set_column(place, "split", pa.array(split, pa.string()))
 
 
@@ -89,16 +91,14 @@ def _content(row: dict[str, Any]) -> str:
 
 
 def _dealt(units: Any, labels: Any | None, count: int) -> list[Any]:
-    """Indices of the rows in each fold."""
+    """Indices of the rows in each fold; by label where any label has enough rows for that."""
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     alone = len(set(units)) == len(units)
-    kind = {
-        (True, False): StratifiedGroupKFold,
-        (True, True): StratifiedKFold,
-        (False, False): GroupKFold,
-        (False, True): KFold,
-    }[labels is not None, alone]
+    if labels is None or max(Counter(labels).values()) < count:
+        kind = KFold if alone else GroupKFold
+    else:
+        kind = StratifiedKFold if alone else StratifiedGroupKFold
     dealer = kind(count, shuffle=True, random_state=SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a label has fewer rows than there are folds: the task judges

@@ -110,6 +110,9 @@ class Task(Protocol):
         """One for each example; the caller sets evaluation mode."""
         ...
 
+    # A task may have `remarks(model, processor)`: lines for a person who asks what was learnt, told in the
+    # log when it is evaluated.
+
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Name -> value, of rows of the examples and what was said of them.
 

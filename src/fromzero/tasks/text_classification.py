@@ -15,13 +15,20 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.tasks.baselines import majority_class, tfidf_logistic_regression
-from fromzero.tasks.classes import class_predictions, label_names, wrong_with_confidence
+from fromzero.tasks.classes import balanced_weights, class_predictions, label_names, wrong_with_confidence
 from fromzero.tasks.classification_metrics import classification_metrics
 from fromzero.tasks.docstrings import docstring_examples
-from fromzero.tasks.examples import labels_of
+from fromzero.tasks.examples import labels_of, part
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network, Prediction
-from fromzero.tasks.text_task import TextTask, framed, padded_inputs, sequence_logits
+from fromzero.tasks.text_task import (
+    TextTask,
+    framed,
+    padded_inputs,
+    refuse_token_dropping,
+    sequence_logits,
+    with_tokens_dropped,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +47,8 @@ class TextClassification(TextTask):
         max_tokens: int,
         packages: Sequence[str] = (),
         label_smoothing: float = 0.0,
+        class_weights: str | None = None,
+        token_dropping: float = 0.0,
         data: Tables | None = None,
         network: Network | None = None,
         vocab_size: int = 4096,
@@ -48,11 +57,18 @@ class TextClassification(TextTask):
 
         Args:
             label_smoothing: probability mass spread over all classes (Szegedy et al. 2016, section 7).
+            class_weights: `balanced`: what an example counts in training is in inverse proportion to how
+                many there are of its class.
+            token_dropping: share of the tokens of a text that are left out in training, others each time.
         """
         super().__init__(max_tokens, data, network, vocab_size)
         if not 0 <= label_smoothing < 1:
             raise UserError(f"task.label_smoothing={label_smoothing} is not a share: use 0 or more, below 1")
+        if class_weights not in (None, "balanced"):
+            raise UserError(f"task.class_weights={class_weights!r}: it is 'balanced' or null")
+        refuse_token_dropping(token_dropping)
         self.packages, self.label_smoothing = tuple(packages), label_smoothing
+        self.class_weights, self.token_dropping = class_weights, token_dropping
 
     def examples(self, corpus: Path | None) -> pa.Table:
         if self.data is not None:
@@ -61,15 +77,21 @@ class TextClassification(TextTask):
         return docstring_examples(corpus, self.packages)
 
     def facts(self, examples: pa.Table) -> Facts:
-        return {"labels": labels_of(examples)}
+        labels = labels_of(examples)
+        if self.class_weights is None:
+            return {"labels": labels}
+        given = part(examples, "train")["label"].to_pylist()
+        return {"labels": labels, "class_weights": balanced_weights(given, labels)}
 
     def head(self, facts: Facts) -> dict[str, Any]:
         return label_names(facts["labels"])
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
         index = {label: position for position, label in enumerate(facts["labels"])}
+        weights = facts.get("class_weights")
         return [
             {"input_ids": ids, "label": index[label], "source": source}
+            | ({} if weights is None else {"weight": weights[index[label]]})
             for ids, label, source in zip(
                 framed(processor, table["text"].to_pylist(), self.max_tokens),
                 table["label"].to_pylist(),
@@ -83,14 +105,23 @@ class TextClassification(TextTask):
     ) -> dict[str, Tensor]:
         import torch
 
-        labels = torch.tensor([example["label"] for example in examples])
-        return {**padded_inputs(examples, processor.pad_token_id), "labels": labels}
+        if rng is not None and self.token_dropping:
+            examples = with_tokens_dropped(examples, self.token_dropping, processor, rng)
+        batch = padded_inputs(examples, processor.pad_token_id)
+        batch["labels"] = torch.tensor([example["label"] for example in examples])
+        if self.class_weights is not None:
+            batch["weights"] = torch.tensor([example["weight"] for example in examples])
+        return batch
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         from torch.nn.functional import cross_entropy
 
+        logits, labels = sequence_logits(model, batch), batch["labels"]
         smoothing = self.label_smoothing if model.training else 0.0
-        return cross_entropy(sequence_logits(model, batch), batch["labels"], label_smoothing=smoothing)
+        if not model.training or "weights" not in batch:
+            return cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (batch["weights"] * losses).sum() / batch["weights"].sum()
 
     def predict(
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any

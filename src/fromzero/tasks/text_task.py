@@ -8,6 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
@@ -132,6 +133,33 @@ def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
     eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     return [] if bos is None else [bos], [] if eos is None else [eos]
+
+
+def with_tokens_dropped(
+    examples: Sequence[Example], share: float, tokenizer: Any, rng: np.random.Generator
+) -> list[Example]:
+    """Each token of a text is left out with probability `share`, but for the frame, and one at least."""
+    before, after = map(len, frame(tokenizer))
+    return [
+        {**example, "input_ids": _thinned(example["input_ids"], share, before, after, rng)}
+        for example in examples
+    ]
+
+
+def _thinned(
+    ids: Sequence[int], share: float, before: int, after: int, rng: np.random.Generator
+) -> list[int]:
+    end = len(ids) - after
+    inner = np.array(ids[before:end])
+    kept = rng.random(len(inner)) >= share
+    if len(inner) and not kept.any():
+        kept[rng.integers(len(inner))] = True
+    return [*ids[:before], *inner[kept].tolist(), *ids[end:]]
+
+
+def refuse_token_dropping(share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"task.token_dropping={share} is not a share: use 0 or more, below 1")
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -106,7 +106,7 @@ class Curves(StepCallback):
             trainer,
             {
                 "train/loss": loss,
-                "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/learning_rate": max(group["lr"] for group in trainer.optimizers[0].param_groups),
                 "train/gradient_norm": float(module.gradient_norm),  # type: ignore[arg-type]
                 "train/tokens_per_second": (self.tokens_of_all - tokens) / (now - then),
             },

@@ -29,7 +29,7 @@ FILE = "training.json"
 FINISHED = "finished"
 """Marks a folder whose model is safe: its last checkpoint is kept for a longer training to go on from."""
 
-LIBRARIES = ("torch", "pytorch-lightning", "transformers", "numpy")
+LIBRARIES = ("torch", "pytorch-lightning", "transformers", "peft", "numpy")
 SOURCES = (
     "training",
     "batching",

@@ -60,6 +60,7 @@ def run_job(job: Job) -> dict[str, Any]:
     Raises:
         Interrupted, UserError: as `fit` does.
     """
+    from fromzero.training.methods import merged
     from fromzero.training.ranks import gathered, rank_environment
     from fromzero.training.run import fit
 
@@ -69,7 +70,8 @@ def run_job(job: Job) -> dict[str, Any]:
     facts = fit(training, job.machine, job.checkpoints, metrics, job.resume_from)
     gathered(None)  # no rank reads the checkpoints any more: who has the result may remove them
     if first:
-        training.model.save_pretrained(job.result)
+        network: Any = merged(training.model)
+        network.save_pretrained(job.result)
     return facts
 
 

@@ -17,7 +17,7 @@ class JointOptimizer(Optimizer):
     def __init__(self, parts: list[Optimizer]) -> None:
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], defaults={})
-        self._share_groups()
+        self.share_groups()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = closure() if closure is not None else None
@@ -31,8 +31,8 @@ class JointOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self._share_groups()
+        self.share_groups()
 
-    def _share_groups(self) -> None:
+    def share_groups(self) -> None:
         # The very dictionaries of the parts: a scheduler that sets group["lr"] must reach them.
         self.param_groups = [group for part in self.parts for group in part.param_groups]

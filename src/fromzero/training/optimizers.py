@@ -88,7 +88,9 @@ def muon(
     named = list(parameters)
     hidden = [parameter for name, parameter in named if parameter.ndim == 2 and re.search(r"\.\d+\.", name)]
     if not hidden:
-        raise UserError("optimizer=muon: this model has no matrices in numbered blocks; use optimizer=adamw")
+        raise UserError(
+            "optimizer=muon: nothing that is trained is a matrix in a numbered block; use optimizer=adamw"
+        )
     chosen = {id(parameter) for parameter in hidden}
     rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
     others = adamw(rest, lr, betas, weight_decay=weight_decay)

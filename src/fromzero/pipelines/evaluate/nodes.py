@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from fromzero.pipelines.evaluate.sections import sections_of
 from fromzero.tasks.examples import part
 from fromzero.tasks.inference import FINETUNED, RANDOM, TRAINED, loaded, predictions_of
 from fromzero.tasks.task import Prediction, Task
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -58,6 +61,8 @@ def predict(
         model, processor = loaded(the_task, folder, facts)
         said = predictions_of(the_task, model, processor, test, facts, title=f"evaluating {name}")
         table = table.append_column(name, pa.array([json.dumps(one, ensure_ascii=False) for one in said]))
+        for remark in the_task.remarks(model, processor) if hasattr(the_task, "remarks") else ():
+            logger.info("%s", remark)
         if name == next(iter(folders)):
             rests_on = attributions(the_task, model, processor, test, facts, said, attributed)
     with Draft("predictions", Path(scratch)) as draft:

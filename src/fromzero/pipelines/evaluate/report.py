@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-UNITS = {"loss": "nats a token", "bits_per_byte": "bits a byte"}
+UNITS = {
+    "loss": "nats a token",
+    "bits_per_byte": "bits a byte",
+    "masked_bits_per_byte": "bits a hidden byte",
+}
 """What the scores of a base model count."""
 
 

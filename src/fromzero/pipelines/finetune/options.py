@@ -20,11 +20,17 @@ class FinetuneOptions(Options):
     Attributes:
         monitor: validation metric of which the best weights are kept; None: the one that the task names.
         patience: validations without a better one before training stops.
+        method: what of a base is trained, a `_target_` mapping; the comparison trains all.
+        layer_decay: a layer's learning rate as a share of that of the layer above it; not of the comparison.
+        dropout: of every place of the network that drops out, also of the comparison's; None: as it is made.
         optimizer, schedule: `_target_` mappings, as at the top level.
         optimizer_from_random: the optimizer of the comparison that starts from random weights.
     """
 
     trainer: FinetuneLoop
+    method: dict[str, Any]
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     optimizer: dict[str, Any]
     optimizer_from_random: dict[str, Any]
     schedule: dict[str, Any]

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact
+from fromzero.errors import UserError
 from fromzero.pipelines.finetune.options import FinetuneOptions
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from fromzero.batching.examples import TaskExamples
+    from fromzero.training.layer_decay import Factory
     from fromzero.training.run import Training
 
 logger = logging.getLogger(__name__)
@@ -41,18 +45,17 @@ def build(
     seed_everything(seed, verbose=False)
     base = None if base_model is None else Path(base_model)
     network = built.model(base, processor, examples.manifest.facts["task"], random=random)
-    logger.info("%s with %.2f M parameters", network.config.model_type, network.num_parameters() / 1e6)
+    optimizer = _prepare(network, options, base=not callable(built.network), random=random)
     source = _source(built, processor, examples, options, seed)
     loop = options.trainer
     steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
-    optimizer = options.optimizer_from_random if random else options.optimizer
     return Training(
         name=_name(built, random),
         section="finetune",
         model=network,
         objective=TaskObjective(built, processor, pq.read_table(examples.path / "validation.parquet")),
         source=source,
-        optimizer=instantiate(optimizer, _partial_=True),
+        optimizer=optimizer,
         schedule=instantiate(options.schedule, total_steps=loop.epochs * steps_an_epoch),
         steps=loop.epochs * steps_an_epoch,
         validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),
@@ -61,6 +64,38 @@ def build(
         monitor=options.monitor or f"validation/{built.monitor}",
         patience=options.patience,
     )
+
+
+def _prepare(network: PreTrainedModel, options: FinetuneOptions, *, base: bool, random: bool) -> Factory:
+    """Makes the network ready to be trained as the options say, in place. Returns what makes its optimizer.
+
+    Raises:
+        UserError: it cannot be trained so.
+    """
+    from hydra.utils import instantiate
+
+    from fromzero.training.layer_decay import layer_rates, with_rates
+    from fromzero.training.methods import Full, Method, set_dropout
+
+    if options.dropout is not None:
+        set_dropout(network, options.dropout)
+    # Of random weights nothing is worth keeping: the comparison trains all of them, whatever the method.
+    method: Method = Full() if random else instantiate(options.method)
+    decay = 1.0 if random else options.layer_decay
+    if not base and (decay != 1 or not isinstance(method, Full)):
+        raise UserError(
+            "task.network draws all its weights, of which none can be kept: it trains by "
+            "method@finetune.method=full and finetune.layer_decay=1"
+        )
+    method.prepare(network)
+    trained = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    total = sum(one.numel() for one in network.parameters())
+    logger.info(
+        "%s: %s of %s parameters are trained", network.config.model_type, f"{trained:,}", f"{total:,}"
+    )
+    optimizer = options.optimizer_from_random if random else options.optimizer
+    factory: Factory = instantiate(optimizer, _partial_=True)
+    return factory if decay == 1 else with_rates(factory, layer_rates(network, decay))
 
 
 def _name(task: Any, random: bool) -> str:
