@@ -26,7 +26,8 @@ FLOOR = 1e-6
 class LogMelFeatureExtractor(SequenceFeatureExtractor):
     """Power in `feature_size` bands, equal on the mel scale, in a window of `window_ms` every `hop_ms`.
 
-    Each band of a recording is shifted and scaled to mean 0 and deviation 1 over its frames, as in Kaldi.
+    A recording is shifted and scaled to mean 0 and deviation 1 as a whole: band by band, as is usual for long
+    speech, a word of one vowel would lose what tells it from another.
     """
 
     model_input_names = ["input_features", "attention_mask"]
@@ -81,10 +82,9 @@ class LogMelFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _standardised(logs: Tensor, mask: Tensor) -> Tensor:
-    """Each band over the frames of its recording; 0 beyond them."""
+    """Each of [recordings, frames, bands] on its own; 0 beyond its end."""
     inside = mask[..., None].to(logs.dtype)
-    count = inside.sum(dim=1, keepdim=True)
-    mean = (logs * inside).sum(dim=1, keepdim=True) / count
-    centred = (logs - mean) * inside
-    deviation = (centred.square().sum(dim=1, keepdim=True) / count).sqrt()
+    count = inside.sum(dim=(1, 2), keepdim=True) * logs.shape[-1]
+    centred = (logs - (logs * inside).sum(dim=(1, 2), keepdim=True) / count) * inside
+    deviation = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
     return centred / deviation.clamp(min=1e-3)

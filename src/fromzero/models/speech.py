@@ -27,6 +27,7 @@ class SpeechConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """
     Attributes:
         num_mel_bins: bands of a frame.
+        channels: of each of the two convolutions, over frames and bands alike.
         subsampling: frames in for a frame out, 1, 2 or 4. A text needs as many frames out as characters, and
             one more between equal ones.
         vocab_size: characters, the blank among them.
@@ -35,6 +36,7 @@ class SpeechConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     model_type = "fromzero_speech"
 
     num_mel_bins: int = 64
+    channels: int = 32
     subsampling: int = 2
     hidden_size: int = 128
     num_hidden_layers: int = 3
@@ -66,10 +68,13 @@ class SpeechForCTC(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.strides = (2 if config.subsampling > 1 else 1, 2 if config.subsampling > 2 else 1)
         self.convolutions = nn.ModuleList(
             [
-                _Convolution(config.num_mel_bins, width, self.strides[0]),
-                _Convolution(width, width, self.strides[1]),
+                _Convolution(1, config.channels, self.strides[0]),
+                _Convolution(config.channels, config.channels, self.strides[1]),
             ]
         )
+        bands = (config.num_mel_bins + 3) // 4  # each convolution halves them
+        self.projection = nn.Linear(config.channels * bands, width)
+        self.norm = nn.LayerNorm(width)
         layer = nn.TransformerEncoderLayer(
             width,
             config.num_attention_heads,
@@ -87,7 +92,7 @@ class SpeechForCTC(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Conv1d):
+        if isinstance(module, nn.Linear | nn.Conv2d):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -111,28 +116,28 @@ class SpeechForCTC(PreTrainedModel):  # type: ignore[no-untyped-call]
         """
         if attention_mask is None:
             attention_mask = input_features.new_ones(input_features.shape[:2])
-        lengths, hidden = attention_mask.sum(dim=1).long(), input_features
+        lengths, maps = attention_mask.sum(dim=1).long(), input_features[:, None]
         for convolution in self.convolutions:
-            hidden, lengths = convolution(hidden, lengths)
+            maps, lengths = convolution(maps, lengths)
+        hidden = self.norm(self.projection(maps.transpose(1, 2).flatten(2)))
         hidden = self.dropout(hidden + _positions(hidden))
         padding = torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None]
         return CausalLMOutput(logits=self.lm_head(self.encoder(hidden, src_key_padding_mask=padding)))
 
 
 class _Convolution(nn.Module):
-    """Over three frames; what lies beyond the end of a recording stays 0."""
+    """3×3 over [recordings, channels, frames, bands]; what lies beyond the end of a recording stays 0."""
 
-    def __init__(self, incoming: int, width: int, stride: int) -> None:
+    def __init__(self, incoming: int, channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
-        self.convolution = nn.Conv1d(incoming, width, kernel_size=3, stride=stride, padding=1)
-        self.norm = nn.LayerNorm(width)
+        self.convolution = nn.Conv2d(incoming, channels, kernel_size=3, stride=(stride, 2), padding=1)
 
-    def forward(self, hidden: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.norm(self.convolution(hidden.transpose(1, 2)).transpose(1, 2))
+    def forward(self, maps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        maps = nn.functional.gelu(self.convolution(maps))
         lengths = (lengths - 1) // self.stride + 1
-        inside = torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]
-        return nn.functional.gelu(hidden) * inside[..., None], lengths
+        inside = torch.arange(maps.shape[2], device=maps.device) < lengths[:, None]
+        return maps * inside[:, None, :, None], lengths
 
 
 def _positions(hidden: Tensor) -> Tensor:
