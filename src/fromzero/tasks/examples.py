@@ -33,21 +33,26 @@ def labels_of(examples: pa.Table) -> list[str]:
         UserError: a part has fewer than `FEWEST_ROWS` rows, the training part has only one label, or
             another part has a label that the training part lacks.
     """
+    refuse_small_parts(examples)
+    labels = sorted(set(part(examples, "train")["label"].to_pylist()))
+    if len(labels) < 2:
+        raise UserError(f"every training example has the label {labels[0]!r}: there is nothing to tell apart")
+    for split in SPLITS[1:]:
+        refuse_foreign_labels(split, Counter(part(examples, split)["label"].to_pylist()), labels)
+    return labels
+
+
+def refuse_small_parts(examples: pa.Table) -> None:
     for split in SPLITS:
         if (rows := len(part(examples, split))) < FEWEST_ROWS:
             raise UserError(
                 f"the {split} part has {rows} usable examples, at least {FEWEST_ROWS} are needed: "
                 f"give it more"
             )
-    labels = sorted(set(part(examples, "train")["label"].to_pylist()))
-    if len(labels) < 2:
-        raise UserError(f"every training example has the label {labels[0]!r}: there is nothing to tell apart")
-    for split in SPLITS[1:]:
-        _refuse_foreign_labels(split, Counter(part(examples, split)["label"].to_pylist()), labels)
-    return labels
 
 
-def _refuse_foreign_labels(split: str, found: Counter[str], known: list[str]) -> None:
+def refuse_foreign_labels(split: str, found: Counter[str], known: list[str]) -> None:
+    """`known` are the labels of the training part."""
     foreign = sorted(set(found) - set(known))
     if foreign:
         counts = ", ".join(f"{label!r} ({found[label]})" for label in foreign[:5])
