@@ -78,7 +78,7 @@ def run(
 def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) -> None:
     from fromzero.attempt import set_current_attempt
     from fromzero.closing_words import closing_words, plan_words
-    from fromzero.pipeline_registry import DEFAULT
+    from fromzero.pipeline_registry import DEFAULT, Road, register_pipelines
     from fromzero.training.launcher import refuse_ranks
 
     refuse_ranks()
@@ -88,6 +88,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
     )
     with session, locked(Path(session.load_context().params["paths"]["scratch"]) / ".lock"):
         catalog = session.load_context().catalog
+        registered.update(register_pipelines(Road.of(session.load_context().config_loader["parameters"])))
         pipeline = _combined(names or [DEFAULT])
         selection = {name: options[name] for name in SELECTION}
         set_current_attempt(None)

@@ -36,6 +36,7 @@ def prove(
 
 
 def _job(stage: str, context: KedroContext, folder: Path) -> Job:
+    from fromzero.pipeline_registry import Road
     from fromzero.pipelines.finetune import training as finetuning
     from fromzero.pipelines.pretrain import training as pretraining
 
@@ -56,8 +57,9 @@ def _job(stage: str, context: KedroContext, folder: Path) -> Job:
         )
     else:
         build = finetuning.build
+        base = ("base_model",) if Road.of(context.config_loader["parameters"]).base else ()
         names, chosen = (
-            ("base_model", "encoded_examples"),
+            (*base, "encoded_examples"),
             {**options("task", "finetune", "seed"), "random": False},
         )
     try:

@@ -2,103 +2,207 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fromzero.errors import UserError
-from fromzero.tasks.tables import hold_out, table_examples
+from fromzero.tasks.tables import Tables, hold_out
+
+COLUMNS = {"text": "review", "label": "stars"}
 
 
-def csv(folder: Path, content: str | bytes, name: str = "reviews.csv") -> Path:
-    file = folder / name
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return file
+def csv(folder: Path, content: str, name: str = "reviews.csv") -> str:
+    (folder / name).write_text(content, encoding="utf-8")
+    return str(folder / name)
 
 
-def read(file: Path, text: str = "review", label: str = "stars") -> list[dict[str, str]]:
-    return table_examples({"train": file, "validation": file, "test": file}, text, label).to_pylist()
+def read(file: str, columns: Any = COLUMNS, **others: Any) -> list[dict[str, Any]]:
+    return Tables(train=file, validation=file, test=file, columns=columns, **others).read().to_pylist()
 
 
-def test_quoted_line_breaks_commas_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
-    rows = read(csv(tmp_path, '\ufeffreview,stars\r\n"good,\nreally",5\r\n很好,5\r\n\r\n'))
-    assert [(row["text"], row["label"]) for row in rows[:2]] == [("good,\nreally", "5"), ("很好", "5")]
-    assert rows[1]["source"] == "reviews.csv:4"
+def test_a_row_has_its_fields_its_part_and_its_place(tmp_path: Path) -> None:
+    file = csv(tmp_path, "stars,review\n 5 , very good\n1,bad\n")
+    assert read(file)[:2] == [
+        {"text": " very good", "label": "5", "split": "train", "source": "reviews.csv:2"},
+        {"text": "bad", "label": "1", "split": "train", "source": "reviews.csv:3"},
+    ]
 
 
-def test_tabs_separate_the_columns_of_a_tsv(tmp_path: Path) -> None:
-    assert read(csv(tmp_path, "review\tstars\na, b\t1\n", "reviews.tsv"))[0]["text"] == "a, b"
+def test_several_columns_are_joined_but_for_those_that_are_empty(tmp_path: Path) -> None:
+    file = csv(tmp_path, "1,Title,Words\n2,,Words alone\n")
+    columns = {"text": ["title", "words"], "label": "class"}
+    rows = read(file, columns, header=["class", "title", "words"])
+    assert [row["text"] for row in rows[:2]] == ["Title\nWords", "Words alone"]
+
+
+def test_numbers_and_nested_values_keep_their_type_but_a_label_is_a_name(tmp_path: Path) -> None:
+    chats = [[{"role": "user", "content": "hi"}], [{"role": "user", "content": "ho"}]]
+    pq.write_table(pa.table({"chat": chats, "score": [0.5, 2.0], "class": [1, 0]}), tmp_path / "a.parquet")
+    columns = {"chat": "chat", "score": "score", "label": "class"}
+    rows = read(str(tmp_path / "a.parquet"), columns)
+    assert (rows[0]["chat"], rows[0]["score"], rows[0]["label"]) == (chats[0], 0.5, "1")
+
+
+def test_parts_may_be_slices_of_one_file(tmp_path: Path) -> None:
+    file = csv(tmp_path, "review,stars\n" + "".join(f"text {n},{n % 2}\n" for n in range(10)))
+    table = Tables(
+        train=f"{file}[:6]", validation=f"{file}[6:8]", test=f"{file}[-2:]", columns=COLUMNS
+    ).read()
+    assert table["split"].to_pylist() == ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    assert table["source"].to_pylist()[-1] == "reviews.csv:11"
+
+
+def test_parallel_files_make_the_columns_that_they_are_named_by(tmp_path: Path) -> None:
+    files = {"en": csv(tmp_path, "one\ntwo\n", "a.en"), "de": csv(tmp_path, "eins\nzwei\n", "a.de")}
+    (row, *_) = read(files, {"text": "en", "translation": "de"})  # type: ignore[arg-type]
+    assert row == {"text": "one", "translation": "eins", "split": "train", "source": "a.en:1"}
+
+
+def test_a_folder_of_the_hugging_face_kind_is_read_by_its_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    csv(folder, '{"review": "a", "stars": 1}\n{"review": "b", "stars": 2}\n', "train.jsonl")
+    csv(folder, '{"review": "c", "stars": 1}\n', "test.jsonl")
+    tables = Tables(dataset=str(folder), train="train", validation="train[:1]", test="test", columns=COLUMNS)
+    rows = tables.read().to_pylist()
+    assert rows[-1] == {"text": "c", "label": "1", "split": "test", "source": "reviews/test:1"}
+    assert len(rows) == 4
+    before = tables.fingerprint()
+    csv(folder, '{"review": "d", "stars": 1}\n', "test.jsonl")
+    assert tables.fingerprint() != before
 
 
 def test_a_missing_column_is_answered_with_those_there_and_the_nearest(tmp_path: Path) -> None:
+    file = csv(tmp_path, "review,stars\na,1\n")
     with pytest.raises(UserError, match=r"no column 'reviews', only 'review', 'stars'; nearest: review$"):
-        read(csv(tmp_path, "review,stars\na,1\n"), text="reviews")
+        read(file, {"text": "reviews", "label": "stars"})
 
 
-def test_rows_without_text_or_label_are_left_out_and_counted(
+def test_rows_that_lack_a_field_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         rows = read(csv(tmp_path, "review,stars\n  ,1\ngood,\nfine,4\n"))
     assert {row["text"] for row in rows} == {"fine"}
-    assert "2 rows without a text or a label" in caplog.text
+    assert "2 rows without text or label are left out" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["null", '" "', "[]", "{}", "NaN"])
+def test_what_counts_as_lacking(tmp_path: Path, value: str) -> None:
+    file = csv(tmp_path, f'{{"x": {value}, "y": 0}}\n{{"x": 0, "y": 0}}\n{{"y": 0}}\n', "a.jsonl")
+    assert [row["source"] for row in read(file, {"x": "x", "y": "y"})] == ["a.jsonl:2"] * 3
+
+
+def test_an_optional_field_may_be_empty_or_have_no_column(tmp_path: Path) -> None:
+    file = csv(tmp_path, "ask,context,say\na,,b\nc,d,e\n")
+    columns = {"ask": "ask", "context": "context", "say": "say"}
+    table = Tables(train=file, validation=file, test=file, columns=columns).read(optional=["context"])
+    assert table["context"].to_pylist()[:2] == ["", "d"]
+    without = Tables(train=file, columns={**columns, "context": None}).read(optional=["context"])
+    assert without.column_names == ["ask", "say", "split", "source"]
+    wrong = Tables(train=file, columns={**columns, "context": "input"})
+    with pytest.raises(UserError, match=r"no column 'input', .*task\.data\.columns\.context=null$"):
+        wrong.read(optional=["context"])
+
+
+def test_a_part_that_has_no_usable_row_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"reviews\.csv has no row with text and label"):
+        read(csv(tmp_path, "review,stars\n,1\n"))
+
+
+def test_values_that_no_column_can_hold_are_refused(tmp_path: Path) -> None:
+    file = csv(tmp_path, '{"x": 1}\n{"x": "one"}\n', "a.jsonl")
+    with pytest.raises(UserError, match=r"task\.data\.columns\.x: its values are of different types"):
+        read(file, {"x": "x"})
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "arguments, message",
     [
-        ("review,stars\n好,1\n".encode("gb18030"), r"not UTF-8 \(byte 0xba at 13\).*iconv"),
-        ("review,stars\na,b,1\n", "line 2: 3 cells under 2 column names"),
-        ('review,stars\n"a,1\n', "line 2: unexpected end of data"),
-        ("", "no column 'review', only nothing"),
+        ({"test": "test.csv"}, "need task.data.train"),
+        ({"dataset": "imdb"}, "need task.data.train"),
+        ({"dataset": "imdb", "train": {"text": "a.txt"}}, "name splits of task.data.dataset=imdb"),
+        ({"columns": "review"}, r"task.data.columns=review: .*task\.data\.columns\.text="),
     ],
 )
-def test_a_file_that_is_no_table_is_refused_in_one_line(
-    tmp_path: Path, content: str | bytes, message: str
-) -> None:
+def test_options_that_make_no_sense_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read(csv(tmp_path, content))
+        Tables(**{"columns": COLUMNS, **arguments})
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.csv cannot be read \(No such file"):
-        read(tmp_path / "nowhere.csv")
+def test_a_null_column_of_a_field_that_is_needed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task\.data\.columns\.label is null"):
+        read(csv(tmp_path, "review\na\n"), {"text": "review", "label": None})
+
+
+def test_the_fingerprint_follows_what_the_files_hold(tmp_path: Path) -> None:
+    file = csv(tmp_path, "review,stars\na,1\n")
+    tables = Tables(train=f"{file}[:1]", columns=COLUMNS)
+    before = tables.fingerprint()
+    assert tables.fingerprint() == before
+    csv(tmp_path, "review,stars\nb,1\n")
+    assert tables.fingerprint() != before
+    with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
+        Tables(train={"text": file, "label": "nowhere.csv"}, columns=COLUMNS).fingerprint()
+
+
+def test_a_data_set_by_name_is_known_by_name_and_subset_alone() -> None:
+    sets = [
+        Tables(dataset="glue", subset=subset, train="train", columns=COLUMNS) for subset in ("sst2", "cola")
+    ]
+    assert [one.fingerprint() for one in sets] == ["glue/sst2", "glue/cola"]
 
 
 def test_parts_without_a_file_are_cut_from_the_training_file(tmp_path: Path) -> None:
     lines = "".join(f"text number {n},{n % 3}\n" for n in range(3000))
-    rows = table_examples({"train": csv(tmp_path, "review,stars\n" + lines)}, "review", "stars").to_pylist()
+    rows = Tables(train=csv(tmp_path, "review,stars\n" + lines), columns=COLUMNS).read().to_pylist()
     splits = [row["split"] for row in rows]
     assert len(rows) == 3000
     for split, share in {"train": 0.8, "validation": 0.1, "test": 0.1}.items():
         assert splits.count(split) == pytest.approx(3000 * share, rel=0.2)
 
 
-def rows_of(texts: list[tuple[str, str]]) -> list[dict[str, str]]:
+def rows_of(texts: list[tuple[Any, str]]) -> list[dict[str, Any]]:
     return [{"text": text, "label": label, "split": "train", "source": ""} for text, label in texts]
 
 
-labelled = st.lists(st.tuples(st.text(max_size=3), st.sampled_from("abcd")), max_size=60)
+values = st.text(max_size=3) | st.lists(st.integers(0, 2), max_size=2)
+labelled = st.lists(st.tuples(values, st.sampled_from("abcd")), max_size=60)
 
 
 @given(labelled)
-def test_equal_texts_stay_in_one_part_and_each_label_keeps_a_training_row(
-    texts: list[tuple[str, str]],
+def test_equal_values_stay_in_one_part_and_each_label_keeps_a_training_row(
+    texts: list[tuple[Any, str]],
 ) -> None:
     rows = rows_of(texts)
-    hold_out(rows, ["validation", "test"])
-    assert len({(row["text"], row["split"]) for row in rows}) == len({row["text"] for row in rows})
+    hold_out(rows, "text", ["validation", "test"])
+    assert len({(str(row["text"]), row["split"]) for row in rows}) == len({str(row["text"]) for row in rows})
     assert {row["label"] for row in rows if row["split"] == "train"} == {label for _, label in texts}
 
 
 def test_a_row_keeps_its_part_when_others_are_added() -> None:
     few, many = (rows_of([(str(n), str(n % 2)) for n in range(count)]) for count in (200, 400))
-    hold_out(few, ["test"])
-    hold_out(many, ["test"])
+    hold_out(few, "text", ["test"])
+    hold_out(many, "text", ["test"])
     assert few == many[:200]
+
+
+def test_rows_without_a_label_are_held_out_too() -> None:
+    rows: list[dict[str, Any]] = [{"text": str(n), "split": "train"} for n in range(200)]
+    hold_out(rows, "text", ["test"])
+    assert {row["split"] for row in rows} == {"train", "test"}
 
 
 def test_test_texts_that_also_train_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read(csv(tmp_path, "review,stars\na,1\nb,2\n"))
-    assert "2 of 2 texts of the test file also stand in the train file" in caplog.text
+    assert "2 of 2 texts of the test part also stand in the train part" in caplog.text

@@ -79,7 +79,7 @@ def test_the_last_good_checkpoint_is_named_even_while_it_is_being_written(
         write(*arguments)
 
     monkeypatch.setattr(CheckpointWriter, "_write", slowly)
-    with pytest.raises(UserError, match="the last good checkpoint is .*step-000000010$"):
+    with pytest.raises(UserError, match=r"the last good checkpoint is .*step-000000010$"):
         train(tmp_path, log_every=12, poison={"41": "loss"})
 
 

@@ -27,8 +27,13 @@ class EncodedExamples(Sequence[Example]):
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each example."""
-        lengths: list[int] = pc.list_value_length(self._table["input_ids"]).to_pylist()
+        """Tokens of each example, or what it calls its `length`; 1 of what has neither."""
+        if "input_ids" in self._table.column_names:
+            lengths: list[int] = pc.list_value_length(self._table["input_ids"]).to_pylist()
+        elif "length" in self._table.column_names:
+            lengths = self._table["length"].to_pylist()
+        else:
+            lengths = [1] * len(self)
         return lengths
 
     def __len__(self) -> int:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fromzero.batching.encoded import Example
 from fromzero.batching.order import length_grouped_epoch
 from fromzero.errors import UserError
 
-Collate = Callable[[list[Example]], dict[str, Tensor]]
+Collate = Callable[[list[Example], np.random.Generator | None], dict[str, Tensor]]
+"""Makes a batch; the generator, which training alone gives, is the source of augmentation."""
 
 
 class TaskExamples:
@@ -44,7 +46,8 @@ class TaskExamples:
 
     def train_batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index` of an endless series of epochs: a pure function of (seed, index)."""
-        return self.collate([self.train[int(row)] for row in self._rows(index)])
+        examples = [self.train[int(row)] for row in self._rows(index)]
+        return self.collate(examples, np.random.default_rng([self.seed, index]))
 
     def describe(self, index: int) -> str:
         """Rows of the train part, and where they come from, if the examples tell it as their `source`."""
@@ -57,5 +60,16 @@ class TaskExamples:
         return length_grouped_epoch(self.seed, epoch, self.lengths, self.batch_size)[offset]
 
     def validation_batches(self) -> Iterator[dict[str, Tensor]]:
+        """`row` of a batch tells which rows of the validation part it is about: the places of its examples,
+        but for those that say it themselves."""
         for first in range(0, len(self.validation), self.batch_size):
-            yield self.collate(list(self.validation[first : first + self.batch_size]))
+            examples = list(self.validation[first : first + self.batch_size])
+            rows = torch.tensor([one.get("row", place) for place, one in enumerate(examples, first)])
+            yield {**self.collate(examples, None), "row": rows}
+
+    def padding(self) -> float:
+        """Share of an epoch's positions that is padding: each batch is as long as its longest example."""
+        lengths = np.array(self.lengths)
+        batches = length_grouped_epoch(self.seed, 0, self.lengths, self.batch_size)
+        held = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+        return 1 - sum(int(lengths[batch].sum()) for batch in batches) / max(held, 1)

@@ -1,4 +1,4 @@
-"""Configurations of `transformers`, which accept unknown keywords silently and ignore them; here they are refused."""
+"""Configurations of `transformers`, which itself ignores unknown keywords; here they are refused."""
 
 from __future__ import annotations
 

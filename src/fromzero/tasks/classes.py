@@ -19,8 +19,11 @@ def label_names(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def class_predictions(logits: Tensor, id2label: Mapping[int, str]) -> list[Prediction]:
-    """`label`, the likeliest, and the `probabilities` of all; `logits` is [examples, classes]."""
+def class_predictions(logits: Tensor, id2label: Any) -> list[Prediction]:
+    """`label`, the likeliest, and the `probabilities` of all; `logits` is [examples, classes].
+
+    `id2label`: index -> name, as a config has it.
+    """
     names = [id2label[index] for index in range(len(id2label))]
     shares = logits.double().softmax(dim=-1)
     return [

@@ -1,147 +1,157 @@
-"""Labelled texts from the user's own CSV files (RFC 4180, UTF-8, with a header; `.tsv` is tab-separated)."""
+"""The user's own examples of any task: which files or data set, and which column holds which field.
+
+A part for which nothing is named is cut out of the training part by the hash of the first field: equal values
+stay together, and a row keeps its part when others are added.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from fromzero.artifacts.manifest import digest_named
 from fromzero.errors import UserError
 from fromzero.suggestions import nearest
-from fromzero.tasks.examples import SPLITS, Row, table_of
+from fromzero.tasks.examples import SPLITS
+from fromzero.tasks.formats import Records, dataset_records, file_records, parallel_records, split_slice
 
 logger = logging.getLogger(__name__)
 
+HELD_OUT = 0.1
+"""Share of the texts that goes to a part for which nothing is named."""
+
+Row = dict[str, Any]
+
+
 class Tables:
-    """The user's own examples, from files or a Hugging Face data set."""
+    """See `conf/base/task/data/tables.yaml` for examples."""
 
     def __init__(
         self,
         *,
-        columns: Mapping[str, str | Sequence[str]],
-        train: str | None = None,
-        validation: str | None = None,
-        test: str | None = None,
+        columns: Mapping[str, str | Sequence[str] | None],
+        train: str | Mapping[str, str] | None = None,
+        validation: str | Mapping[str, str] | None = None,
+        test: str | Mapping[str, str] | None = None,
         dataset: str | None = None,
         subset: str | None = None,
         header: Sequence[str] | None = None,
     ) -> None:
         """
         Args:
-            columns: field of the examples -> column of the table that it is in; several are joined.
-            train, validation, test: a file, or with `dataset` the name of a split; a slice of it as in
-                `reviews.csv[:5000]`.
-            dataset: a Hugging Face data set, by name or path.
+            columns: field of the examples -> column of the table that it is in; several are joined by
+                line ends. None: the examples have no such field. Taken are `split` and `source`.
+            train, validation, test: a file, or column -> text file with one value a line; with `dataset`
+                the name of a split. A slice of it as in `reviews.csv[:5000]`.
+            dataset: a Hugging Face data set, by name or local folder.
             subset: of the data set (its "config").
-            header: names of the columns of a file that has none.
+            header: names of the columns of a CSV file that has none.
         """
-        files = {"train": train, "validation": validation, "test": test}
-        self.files = {split: Path(file) for split, file in files.items() if file}
-        if self.files and train is None:
-            raise UserError("task.data.validation and task.data.test need task.data.train: name it too")
-        self.columns = dict(columns)
+        parts = {"train": train, "validation": validation, "test": test}
+        self.parts = {split: part for split, part in parts.items() if part}
+        if not train and (self.parts or dataset):
+            raise UserError("task.data.validation, test and dataset need task.data.train: a file or a split")
+        if dataset and not all(isinstance(part, str) for part in self.parts.values()):
+            raise UserError(
+                f"task.data.train and its like name splits of task.data.dataset={dataset}, not files"
+            )
+        if not isinstance(columns, Mapping):
+            raise UserError(f"task.data.columns={columns}: say of which field, as task.data.columns.text=…")
+        self.columns = {
+            field: [named] if isinstance(named, str) else list(named or ())
+            for field, named in columns.items()
+        }
+        self.dataset, self.subset, self.header = dataset, subset, header
 
     @property
     def given(self) -> bool:
-        return bool(self.files)
+        return bool(self.parts)
 
     def fingerprint(self) -> str:
-        missing = next((file for file in self.files.values() if not file.is_file()), None)
+        """A digest of the files; of a data set by name, that name (what it holds is not looked at)."""
+        files = dict(self._files())
+        missing = next((file for file in files.values() if not file.is_file()), None)
         if missing is not None:
             raise UserError(f"{missing} does not exist: check task.data.train and its like")
-        return digest_named((split, file) for split, file in self.files.items())
+        return digest_named(files.items()) if files else f"{self.dataset}/{self.subset}"
 
-    def read(self) -> pa.Table:
-        """The fields of `columns`, `split` and `source`."""
-        return table_examples(self.files, str(self.columns["text"]), str(self.columns["label"]))
+    def read(self, optional: Collection[str] = ()) -> pa.Table:
+        """The fields of `columns`, `split` and `source`. A `label` is the name of a class, always text.
 
+        Args:
+            optional: fields that a row may lack; a row without any other is left out, and counted in the log.
 
-HELD_OUT = 0.1
-"""Share of the texts that goes to a part for which no file is named."""
+        Raises:
+            UserError: a file or column is missing, a file is damaged, or no row is left of it.
+        """
+        unnamed = [field for field, columns in self.columns.items() if not columns]
+        if required := [field for field in unnamed if field not in optional]:
+            raise UserError(f"task.data.columns.{required[0]} is null, but the task needs it: name a column")
+        rows = {split: self._rows(split, optional) for split in self.parts}
+        first = next(field for field, columns in self.columns.items() if columns)
+        if open_parts := [split for split in SPLITS if split not in rows]:
+            hold_out(rows["train"], first, open_parts)
+        every = [row for part in rows.values() for row in part]
+        _warn_of_shared(every, first)
+        return pa.table({name: _array([row[name] for row in every], name) for name in every[0]})
 
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        if self.dataset is not None:
+            folder = Path(self.dataset)
+            found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+            yield from ((path.relative_to(folder).as_posix(), path) for path in found)
+            return
+        for split, part in self.parts.items():
+            paths = {"": part} if isinstance(part, str) else part
+            yield from ((f"{split}{column}", split_slice(path)[0]) for column, path in paths.items())
 
-def table_examples(files: Mapping[str, Path], text_column: str, label_column: str) -> pa.Table:
-    """The rows of `files`, by part; only `train` must be named.
+    def _records(self, part: str | Mapping[str, str]) -> Records:
+        if not isinstance(part, str):
+            return parallel_records(part)
+        if self.dataset is not None:
+            return dataset_records(self.dataset, self.subset, part)
+        return file_records(part, self.header)
 
-    A part without a file is cut out of the training file by the hash of the text: equal texts stay
-    together, and a row keeps its part when others are added. Rows without a text or a label are left
-    out, and counted in the log.
+    def _rows(self, split: str, optional: Collection[str]) -> list[Row]:
+        records = self._records(self.parts[split])
+        for field, columns in self.columns.items():
+            for column in columns:
+                _refuse_absent(records, column, field if field in optional else None)
+        required = [field for field, columns in self.columns.items() if columns and field not in optional]
+        rows = [self._row(records.name, split, number, record) for number, record in records.rows]
+        full = [row for row in rows if not any(_empty(row[field]) for field in required)]
+        if not full:
+            raise UserError(f"{records.name} has no row with {' and '.join(required)}: name other columns")
+        if lacking := len(rows) - len(full):
+            message = "%s: %d rows without %s are left out"
+            logger.warning(message, records.name, lacking, " or ".join(required))
+        return full
 
-    Raises:
-        UserError: a file is missing, not UTF-8, not a table, or lacks a column.
-    """
-    rows = {split: list(_rows(file, split, text_column, label_column)) for split, file in files.items()}
-    open_parts = [split for split in SPLITS if split not in files]
-    if open_parts:
-        hold_out(rows["train"], open_parts)
-    table = table_of([row for split in files for row in rows[split]])
-    _warn_of_shared_texts(table)
-    return table
-
-
-def _rows(file: Path, split: str, text_column: str, label_column: str) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that csv allows
-    reader = csv.reader(
-        io.StringIO(_text(file), newline=""), strict=True, delimiter="\t" if file.suffix == ".tsv" else ","
-    )
-    empty = 0
-    try:
-        header = next(reader, [])
-        text_at, label_at = (_position(file, header, column) for column in (text_column, label_column))
-        for cells in reader:
-            if cells and len(cells) != len(header):
-                raise csv.Error(f"{len(cells)} cells under {len(header)} column names (is a quote missing?)")
-            text, label = (cells[at].strip() if cells else "" for at in (text_at, label_at))
-            if text and label:
-                source = f"{file.name}:{reader.line_num}"
-                yield {"text": text, "label": label, "split": split, "source": source}
-            else:
-                empty += bool(cells)  # a blank line is no row
-    except csv.Error as error:
-        raise UserError(f"{file}, line {reader.line_num}: {error}") from None
-    if empty:
-        logger.warning("%s: %d rows without a text or a label are left out", file, empty)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8 (byte {error.object[error.start]:#04x} at {error.start}): "
-            f"convert it, e.g. iconv -f GB18030 -t UTF-8"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): name a CSV file there is") from None
+    def _row(self, name: str, split: str, number: int, record: Mapping[str, Any]) -> Row:
+        fields = {
+            field: _value(field, [record.get(column) for column in columns])
+            for field, columns in self.columns.items()
+            if columns
+        }
+        return {**fields, "split": split, "source": f"{name}:{number}"}
 
 
-def _position(file: Path, header: list[str], column: str) -> int:
-    names = [name.strip() for name in header]
-    if column in names:
-        return names.index(column)
-    there = ", ".join(map(repr, names)) or "nothing"
-    meant = nearest(column, names)
-    raise UserError(
-        f"{file} has no column {column!r}, only {there}" + (f"; nearest: {meant}" if meant else "")
-    )
-
-
-def hold_out(rows: list[Row], parts: list[str]) -> None:
-    """Moves rows to `parts`; a text of a label that would be left with no training row stays."""
+def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
+    """Moves rows to `parts` by the hash of `field`; one of a label that would have no training row stays."""
     for row in rows:
-        place = int.from_bytes(blake2b(row["text"].encode(), digest_size=8).digest()) / 2**64
+        place = int.from_bytes(blake2b(_key(row[field]).encode(), digest_size=8).digest()) / 2**64
         if place < HELD_OUT * len(parts):
             row["split"] = parts[int(place / HELD_OUT)]
-    trained = {row["label"] for row in rows if row["split"] == "train"}
-    needed = {row["text"] for row in rows if row["label"] not in trained}
+    trained = {row.get("label") for row in rows if row["split"] == "train"}
+    needed = {_key(row[field]) for row in rows if row.get("label") not in trained}
     for row in rows:
-        if row["text"] in needed:
+        if _key(row[field]) in needed:
             row["split"] = "train"
     if needed:
         logger.warning(
@@ -149,11 +159,49 @@ def hold_out(rows: list[Row], parts: list[str]) -> None:
         )
 
 
-def _warn_of_shared_texts(table: pa.Table) -> None:
-    parts = {split: set[str]() for split in SPLITS}
-    for text, split in zip(table["text"].to_pylist(), table["split"].to_pylist(), strict=True):
-        parts[split].add(text)
+def _value(field: str, values: Sequence[Any]) -> Any:
+    present = [value for value in values if not _empty(value)]
+    if len(values) > 1:
+        return "\n".join(map(str, present))
+    value = values[0]
+    return str(value).strip() if field == "label" and present else value
+
+
+def _empty(value: Any) -> bool:
+    """None, a blank text, an empty list or object, or not a number."""
+    return (
+        value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()) or value != value
+    )
+
+
+def _key(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _array(values: list[Any], field: str) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"task.data.columns.{field}: its values are of different types ({reason})") from None
+
+
+def _refuse_absent(records: Records, column: str, optional: str | None) -> None:
+    """`optional`: the field that the column is for, where it may be left out."""
+    if column in records.columns:
+        return
+    there = ", ".join(map(repr, records.columns)) or "nothing"
+    meant = nearest(column, records.columns)
+    raise UserError(
+        f"{records.name} has no column {column!r}, only {there}"
+        + (f"; nearest: {meant}" if meant else "")
+        + (f"; without one: task.data.columns.{optional}=null" if optional else "")
+    )
+
+
+def _warn_of_shared(rows: list[Row], field: str) -> None:
+    parts = {split: {_key(row[field]) for row in rows if row["split"] == split} for split in SPLITS}
     for split in SPLITS[1:]:
         if shared := len(parts[split] & parts["train"]):
-            message = "%d of %d texts of the %s file also stand in the train file: its score will flatter"
+            message = "%d of %d texts of the %s part also stand in the train part: its score will flatter"
             logger.warning(message, shared, len(parts[split]), split)

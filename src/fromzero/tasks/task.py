@@ -31,7 +31,7 @@ with `probabilities` (label -> share), and shows whatever else there is.
 """
 
 Network = Callable[..., "PretrainedConfig"] | str
-"""An architecture, as a partial of its configuration class (random weights), or a checkpoint, by path or name."""
+"""An architecture, as a partial of its configuration class (random weights), or a checkpoint, by its name."""
 
 
 class Processor(Protocol):
@@ -44,7 +44,7 @@ class Task(Protocol):
     """Stateless: what it depends on is its constructor's arguments, i.e. the `task` section of the config."""
 
     monitor: str
-    """The validation metric whose best weights are kept; `loss`: predictions cost too much to be made there."""
+    """The validation metric whose best weights are kept; `loss`: predictions are too dear to make there."""
 
     network: Network | None
     """What is trained; None: our own base model, which is pretrained where it is not there yet."""

@@ -21,7 +21,7 @@ from fromzero.tasks.docstrings import docstring_examples
 from fromzero.tasks.examples import labels_of
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network, Prediction
-from fromzero.tasks.text_task import TextTask, framed, padded_inputs
+from fromzero.tasks.text_task import TextTask, framed, padded_inputs, text_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,9 +114,6 @@ class TextClassification(TextTask):
 
 
 def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """[batch, classes] in float32; a cache would only cost memory: nothing is generated."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    if model.config.is_decoder or "use_cache" in model.config.to_dict():
-        inputs["use_cache"] = False
-    logits: Tensor = model(**inputs).logits
+    """[batch, classes] in float32."""
+    logits: Tensor = model(**text_inputs(model, batch)).logits
     return logits.float()

@@ -1,11 +1,12 @@
-"""What tasks on text have in common: a tokenizer, a limit in tokens, padding, our base model or another network."""
+"""What tasks on text have in common: a tokenizer, a limit in tokens, padding, our base or another network."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pyarrow as pa
 
@@ -68,15 +69,14 @@ class TextTask:
             tokenizer = _tokenizer_of(_texts(train, self.columns), self.vocab_size)
         else:
             folder = base if self.network is None else self.network
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
         tokenizer.model_max_length = self.max_tokens  # who serves it cuts where training did
         return tokenizer
 
     def load_processor(self, folder: Path) -> PreTrainedTokenizerFast:
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
-        return tokenizer
+        return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
 
     def head(self, facts: Facts) -> dict[str, Any]:
         """Options of the model's config that the data decides."""
@@ -100,9 +100,7 @@ class TextTask:
                 "bos_token_id": processor.bos_token_id,
                 "eos_token_id": processor.eos_token_id,
             }
-        return network_model(
-            getattr(transformers, self.auto), base, self.network, random=random, **fixed
-        )
+        return network_model(getattr(transformers, self.auto), base, self.network, random=random, **fixed)
 
     def load(self, folder: Path) -> PreTrainedModel:
         import transformers
@@ -145,6 +143,14 @@ def padded_inputs(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]
         "input_ids": padded(ids, pad_id),
         "attention_mask": padded([[1] * len(one) for one in ids], 0),
     }
+
+
+def text_inputs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a model on text is called with; a cache would only cost memory: nothing is generated."""
+    inputs: dict[str, Any] = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    if "use_cache" in signature(model.forward).parameters:
+        inputs["use_cache"] = False
+    return inputs
 
 
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:

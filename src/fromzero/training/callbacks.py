@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 
 from fromzero.errors import Interrupted, UserError
 from fromzero.progress import Advance, track
+from fromzero.tasks.metrics import lower_is_better
 from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
 from fromzero.training.job import STOP
 from fromzero.training.ranks import gathered
@@ -89,8 +90,7 @@ class Curves(StepCallback):
     def on_batch(self, loss: Tensor, batch: Any) -> None:
         self.loss_sum = self.loss_sum + loss
         self.batches += 1
-        mask = batch.get("attention_mask")
-        self.tokens += batch["input_ids"].numel() if mask is None else int(mask.sum())
+        self.tokens += _tokens(batch)
 
     def on_step(self, trainer: Trainer, module: LightningModule) -> None:
         if module.skipped:
@@ -153,6 +153,15 @@ class Curves(StepCallback):
         self.tokens, self.loss_sum, self.batches = parts[trainer.global_rank]
 
 
+def _tokens(batch: Any) -> int:
+    """Tokens that are no padding; examples, where a batch is not of tokens."""
+    if "attention_mask" in batch:
+        return int(batch["attention_mask"].sum())
+    if "input_ids" in batch:
+        return int(batch["input_ids"].numel())
+    return len(next(iter(batch.values())))
+
+
 class ProgressBar(StepCallback):
     """Steps done, the remaining time and the newest losses."""
 
@@ -196,8 +205,6 @@ class ProgressBar(StepCallback):
 class BestWeights(Callback):
     """Keeps the weights of the best `keep` validations; stops after `patience` of them without a new best.
 
-    The least is the best of a loss, the greatest of every other metric.
-
     Attributes:
         kept: (value, step) of the weights that are kept, the best first.
 
@@ -210,7 +217,7 @@ class BestWeights(Callback):
     ) -> None:
         self.directory, self.monitor, self.patience = directory, monitor, patience
         self.writer, self.keep = writer, keep
-        self.sign = -1 if monitor.endswith("loss") else 1
+        self.sign = -1 if lower_is_better(monitor) else 1
         self.kept: list[tuple[float, int]] = []
         self.waited = 0
 

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
+import pyarrow as pa
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fromzero.batching.datamodule import Batch
 from fromzero.batching.packed import IGNORED
-from fromzero.tasks.task import Task
+from fromzero.tasks.predictions import standing
+from fromzero.tasks.task import Prediction, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -72,17 +73,43 @@ def next_token_logits(model: nn.Module, batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class TaskObjective:
-    """The loss and the metrics of a task with one label an example."""
+    """The loss of a task, and its metrics over the validation part.
+
+    Attributes:
+        processor: the task's own.
+        truth: the validation part, by whose rows `batch["row"]` counts.
+    """
 
     task: Task
+    processor: Any
+    truth: pa.Table
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         return self.task.loss(cast("PreTrainedModel", model), batch)
 
-    def outcome(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.task.predict(cast("PreTrainedModel", model), batch).float(), batch["labels"]
+    def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, list[tuple[int, Prediction]]]:
+        """(sum of the losses, labels, what is said of each row) of the batch."""
+        network = cast("PreTrainedModel", model)
+        asked = _asked(batch)
+        predictions: list[Prediction] = []
+        if self.task.monitor != "loss":
+            predictions = self.task.predict(network, batch, self.processor)
+        said = list(zip(batch["row"].tolist(), predictions, strict=False))
+        return float(self.task.loss(network, batch)) * asked, asked, said
 
-    def metrics(self, outcomes: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        logits, labels = (torch.cat(column) for column in zip(*outcomes, strict=True))
-        scores = self.task.metrics(labels.cpu().numpy(), logits.softmax(-1).cpu().numpy())
-        return {"loss": F.cross_entropy(logits, labels).item(), **scores}
+    def metrics(self, outcomes: list[tuple[float, int, list[tuple[int, Prediction]]]]) -> dict[str, float]:
+        """`loss` is the mean over all labels; beside it stand the task's own, if they are made here."""
+        asked = sum(labels for _, labels, _ in outcomes)
+        loss = {"loss": math.fsum(total for total, _, _ in outcomes) / asked}
+        said = standing([row for _, _, some in outcomes for row in some])
+        if not said:
+            return loss
+        return loss | self.task.metrics(self.truth.take(sorted(said)), [said[row] for row in sorted(said)])
+
+
+def _asked(batch: Batch) -> int:
+    """Labels of the batch that count; its examples, where it has none."""
+    labels = batch.get("labels")
+    if labels is None:
+        return len(batch["row"])
+    return int((labels != IGNORED).sum()) or 1

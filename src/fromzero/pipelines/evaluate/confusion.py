@@ -1,4 +1,4 @@
-"""The confusion matrix, counted and drawn."""
+"""The confusion matrix, counted and drawn, and what follows from it for each class."""
 
 from __future__ import annotations
 
@@ -22,6 +22,21 @@ def confusion_matrix(truth: Sequence[str], predicted: Sequence[str], labels: Seq
     for true, guess in zip(truth, predicted, strict=True):
         counts[index[true], index[guess]] += 1
     return counts
+
+
+def class_scores(counts: Counts, labels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Label -> precision, recall, F1 and support; `counts` is [truth, predicted]."""
+    right = counts.diagonal()
+    predicted, support = counts.sum(axis=0), counts.sum(axis=1)
+    return {
+        label: {
+            "precision": float(right[row] / max(predicted[row], 1)),
+            "recall": float(right[row] / max(support[row], 1)),
+            "f1": float(2 * right[row] / max(predicted[row] + support[row], 1)),
+            "support": int(support[row]),
+        }
+        for row, label in enumerate(labels)
+    }
 
 
 def draw(counts: Counts, labels: Sequence[str], file: Path) -> None:

@@ -8,5 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 class EvaluateOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: str | None = None
+    """A folder or a Hugging Face name of what is scored; None: what the fine-tuning has made."""
+
     worst_errors: int = Field(10, ge=0)
-    """How many wrong predictions the report shows with their texts, the most confident first."""
+    """How many wrong predictions the report shows, the worst first."""
+
+    resamples: int = Field(500, ge=0)
+    """Of the test part, for the intervals of the scores; 0: no intervals."""
+
+    attributions: int = Field(4, ge=0)
+    """For how many predictions the report shows which tokens they rest on."""

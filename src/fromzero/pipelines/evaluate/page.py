@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from fromzero.artifacts import Artifact
-from fromzero.pipelines.evaluate.report import FINETUNED, better_than_ours, spelled
-
-LONGEST_TEXT = 800
+from fromzero.pipelines.evaluate.report import UNITS, all_metrics, better_than_ours, spelled
+from fromzero.pipelines.evaluate.sections import Sections
+from fromzero.tasks.metrics import lower_is_better
 
 
 @dataclass(frozen=True)
@@ -23,12 +21,14 @@ class Origin:
     """What a report is about, and what it takes to make it again.
 
     Attributes:
+        task: name of its class.
         digests: name of an artifact -> digest of its content.
         facts: what the manifest of the examples tells of them.
-        options: the options that the fine-tuned model was made with, as JSON.
+        options: the options that the models were made with, as JSON.
         software: versions and commit, see `Manifest`.
     """
 
+    task: str
     digests: dict[str, str]
     facts: dict[str, Any]
     options: str
@@ -36,69 +36,61 @@ class Origin:
 
     @classmethod
     def of(
-        cls, predictions: Artifact, task_examples: Artifact, base_model: Artifact, task: dict[str, Any]
+        cls,
+        predictions: Artifact,
+        task_examples: Artifact,
+        base_model: Artifact | None,
+        task: dict[str, Any],
     ) -> Origin:
         models = predictions.manifest.facts["models"]
-        options = {"task": task, **models[FINETUNED]["options"]}
+        parts = {"base model": base_model, "examples": task_examples, "predictions": predictions}
+        ours = next(iter(models.values()))
         return cls(
-            digests={name: model["digest"] for name, model in models.items()}
-            | {"base model": base_model.digest, "examples": task_examples.digest}
-            | {"predictions": predictions.digest},
+            task=task["_target_"].rpartition(".")[2],
+            digests={name: model["digest"] for name, model in models.items() if model}
+            | {name: artifact.digest for name, artifact in parts.items() if artifact is not None},
             facts=task_examples.manifest.facts,
-            options=json.dumps(options, indent=2, ensure_ascii=False),
+            options=json.dumps({"task": task, **ours.get("options", {})}, indent=2, ensure_ascii=False),
             software=predictions.manifest.software,
         )
 
 
-def html_page(
-    results: dict[str, Any],
-    table: pa.Table,
-    labels: Sequence[str],
-    picture: bytes,
-    origin: Origin,
-    worst: int,
-) -> str:
-    """The page; `picture` is the confusion matrix as PNG, `worst` the number of errors shown.
-
-    Every text of the data is escaped: it may hold any HTML.
-    """
+def html_page(results: Mapping[str, Any], sections: Sections, origin: Origin) -> str:
+    """The page. Every text of the data is escaped: it may hold any HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
-    environment.filters["spelled"] = spelled
+    environment.filters |= {"spelled": spelled, "figure": _figure, "picture": _picture}
+    environment.tests["picture"] = lambda value: isinstance(value, bytes)
     return environment.from_string(template).render(
         results=results,
-        ours=FINETUNED,
-        beaten=better_than_ours(results["test"]),
-        mistaken=_most_mistaken(table),
-        errors=_worst_errors(table, labels, worst),
-        picture=b64encode(picture).decode(),
+        ours=results["ours"],
+        metrics=all_metrics(results["test"]),
+        shares=_shares(results),
+        beaten=better_than_ours(results["test"], results["ours"]),
+        sections=sections,
         origin=origin,
+        units=UNITS,
     )
 
 
-def _worst_errors(table: pa.Table, labels: Sequence[str], worst: int) -> list[dict[str, Any]]:
-    """The wrong predictions with the highest probability, the most confident first."""
-    errors = [
-        row | dict(
-            confidence=max(row["finetuned_probabilities"]),
-            of_truth=row["finetuned_probabilities"][labels.index(row["label"])],
-            text=row["text"][:LONGEST_TEXT] + ("…" if len(row["text"]) > LONGEST_TEXT else ""),
-        )
-        for row in table.to_pylist()
-        if row["finetuned"] != row["label"]
-    ]  # fmt: skip
-    return sorted(errors, key=lambda error: -error["confidence"])[:worst]
+def _shares(results: Mapping[str, Any]) -> set[str]:
+    """Metrics that lie between 0 and 1 in every row: of those a bar can be drawn."""
+    scores = results["test"].values()
+    return {
+        metric
+        for metric in all_metrics(results["test"])
+        if not lower_is_better(metric) and all(0 <= row.get(metric, 0) <= 1 for row in scores)
+    }
 
 
-def _most_mistaken(table: pa.Table) -> dict[str, str]:
-    """Label -> what its examples are most often wrongly taken for, with the count."""
-    pairs = Counter(zip(table["label"].to_pylist(), table["finetuned"].to_pylist(), strict=True))
-    mistaken: dict[str, str] = {}
-    for (label, predicted), count in pairs.most_common():
-        if label != predicted:
-            mistaken.setdefault(label, f"{predicted} ({count})")
-    return mistaken
+def _figure(file: Path) -> str:
+    return f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}"
+
+
+def _picture(content: bytes) -> str:
+    kind = "image/png" if content.startswith(b"\x89PNG") else "audio/wav"
+    return f"data:{kind};base64,{b64encode(content).decode()}"

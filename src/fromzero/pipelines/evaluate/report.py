@@ -3,110 +3,98 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
+from fromzero.pipelines.evaluate.bootstrap import Scores
+from fromzero.tasks.metrics import is_better, lower_is_better
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FINETUNED = "fine-tuned"
-RANDOM = "from random weights"
 
-Scores = dict[str, dict[str, float]]
-"""Name of a model or baseline -> name of a metric -> value."""
+UNITS = {"loss": "nats a token", "bits_per_byte": "bits a byte"}
+"""What the scores of a base model count."""
 
 
-def summary(
-    scores: Scores,
-    base: dict[str, float],
-    counts: npt.NDArray[np.int64],
-    labels: Sequence[str],
-    examples: pa.Table,
-) -> dict[str, Any]:
-    """What `metrics.json` holds.
+def flat(results: Mapping[str, Any]) -> dict[str, float]:
+    """`test/fine_tuned/accuracy`, `test/base/bits_per_byte`: in the letters that a tracker accepts.
 
-    `test`: `scores`. `base`: loss (nats a token) and bits a byte of the base model on the corpus' test
-    part. `classes`: precision, recall, F1 and support of each label, from `counts` [truth, predicted].
-    `examples`: how many each part has.
+    Beside each score of a model stand the ends of its interval, as `accuracy_low` and `accuracy_high`.
     """
-    return {
-        "test": scores,
-        "base": {name: base[name] for name in ("loss", "bits_per_byte") if name in base},
-        "classes": _classes(counts, labels),
-        "examples": dict(Counter(examples["split"].to_pylist())),
-    }
-
-
-def _classes(counts: npt.NDArray[np.int64], labels: Sequence[str]) -> Scores:
-    right = counts.diagonal()
-    predicted, support = counts.sum(axis=0), counts.sum(axis=1)
-    return {
-        label: {
-            "precision": float(right[row] / max(predicted[row], 1)),
-            "recall": float(right[row] / max(support[row], 1)),
-            "f1": float(2 * right[row] / max(predicted[row] + support[row], 1)),
-            "support": int(support[row]),
-        }
-        for row, label in enumerate(labels)
-    }
-
-
-def flat(results: dict[str, Any]) -> dict[str, float]:
-    """`test/fine_tuned/accuracy`, `test/base/bits_per_byte`: in the letters that a tracker accepts."""
-    metrics = {
-        f"test/{re.sub(r'[^a-z0-9]+', '_', name.lower())}/{metric}": value
-        for name, scores in results["test"].items()
-        for metric, value in scores.items()
-    }
+    metrics = {}
+    for name, scores in results["test"].items():
+        ends = results["intervals"].get(name, {})
+        for metric, value in scores.items():
+            key = f"test/{_in_letters(name)}/{metric}"
+            metrics[key] = value
+            if metric in ends and name in results["models"]:
+                metrics[f"{key}_low"], metrics[f"{key}_high"] = ends[metric]
     return metrics | {f"test/base/{name}": value for name, value in results["base"].items()}
 
 
+def _in_letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
 def spelled(metric: str) -> str:
-    """`macro_f1` -> `macro F1`."""
-    return metric.replace("_", " ").replace("f1", "F1")
+    """`macro_f1` -> `macro F1`, with an arrow where less is better."""
+    words = metric.replace("_", " ")
+    words = re.sub(r"\b(f1|bleu|rmse|mae|wer|cer|rouge\w*)\b", lambda found: found[0].upper(), words)
+    return words + (" ↓" if lower_is_better(metric) else "")
 
 
-def better_than_ours(scores: Scores) -> dict[str, str]:
-    """Metric -> the best row that beats the fine-tuned model in it; metrics in which none does are absent."""
+def better_than_ours(scores: Scores, ours: str) -> dict[str, str]:
+    """Metric -> the best row that beats `ours` in it; metrics in which none does are absent."""
     beaten = {}
-    for metric, ours in scores[FINETUNED].items():
-        best = max(scores, key=lambda name: scores[name][metric])
-        if scores[best][metric] > ours:
+    for metric, value in scores[ours].items():
+        best, of = ours, value
+        for name, row in scores.items():
+            if metric in row and is_better(metric, row[metric], of):
+                best, of = name, row[metric]
+        if best != ours:
             beaten[metric] = best
     return beaten
 
 
-def score_table(results: dict[str, Any]) -> Table:
-    """The scores of a `metrics.json`; a score of the fine-tuned model below another row's is marked ▼."""
+def all_metrics(scores: Scores) -> list[str]:
+    """In the order of the first row that has each."""
+    return list(dict.fromkeys(metric for row in scores.values() for metric in row))
+
+
+def score_table(results: Mapping[str, Any]) -> Table:
+    """The scores of a `metrics.json`; a score of ours below another row's is marked ▼."""
     from rich.table import Table
 
     scores: Scores = results["test"]
-    beaten = better_than_ours(scores)
+    ours = results["ours"]
+    beaten = better_than_ours(scores, ours)
     table = Table(
         title=f"Test part, {results['examples']['test']} examples", caption=_caption(results, beaten)
     )
     table.add_column("")
-    for metric in scores[FINETUNED]:
+    for metric in all_metrics(scores):
         table.add_column(spelled(metric), justify="right")
     for name, row in scores.items():
-        ours = name == FINETUNED
-        cells = [f"{value:.3f}{' ▼' if ours and metric in beaten else ''}" for metric, value in row.items()]
-        table.add_row(name, *cells, style="bold" if ours else None)
+        cells = [_cell(row.get(metric), name == ours and metric in beaten) for metric in all_metrics(scores)]
+        table.add_row(name, *cells, style="bold" if name == ours else None)
     return table
 
 
-def _caption(results: dict[str, Any], beaten: dict[str, str]) -> str:
+def _cell(value: float | None, below: bool) -> str:
+    return "–" if value is None else f"{value:.3f}{' ▼' if below else ''}"
+
+
+def _caption(results: Mapping[str, Any], beaten: Mapping[str, str]) -> str:
     notes = []
     if beaten:
         notes.append(f"▼ below {', '.join(dict.fromkeys(beaten.values()))}")
+    ours = results["ours"]
+    metric = next(iter(results["test"][ours]))
+    if metric in results["intervals"].get(ours, {}):
+        low, high = results["intervals"][ours][metric]
+        notes.append(f"95 % interval of {spelled(metric)}, {ours}: {low:.3f} to {high:.3f}")
     if base := results["base"]:
-        notes.append(
-            f"base model on its own test part: {base['bits_per_byte']:.3f} bits a byte, "
-            f"{base['loss']:.3f} nats a token"
-        )
+        told = ", ".join(f"{value:.3f} {UNITS.get(name, spelled(name))}" for name, value in base.items())
+        notes.append(f"base model on its own test part: {told}")
     return "\n".join(notes)

@@ -18,7 +18,7 @@ class FinetuneOptions(Options):
     """How a base model learns a task.
 
     Attributes:
-        monitor: validation metric of which the best weights are kept.
+        monitor: validation metric of which the best weights are kept; None: the one that the task names.
         patience: validations without a better one before training stops.
         optimizer, schedule: `_target_` mappings, as at the top level.
         optimizer_from_random: the optimizer of the comparison that starts from random weights.
@@ -28,5 +28,5 @@ class FinetuneOptions(Options):
     optimizer: dict[str, Any]
     optimizer_from_random: dict[str, Any]
     schedule: dict[str, Any]
-    monitor: str = "validation/macro_f1"
+    monitor: str | None = None
     patience: int = Field(default=4, gt=0)

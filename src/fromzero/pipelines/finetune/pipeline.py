@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from kedro.pipeline import Node, Pipeline
 
-from fromzero.pipelines.finetune.nodes import (
-    build_examples,
-    encode_examples,
-    finetune_base_model,
-    finetune_random_model,
-)
-
-TRAINING = ["encoded_examples", "params:task", "params:finetune", "params:trainer", "params:seed"]
+from fromzero.pipelines.finetune import nodes
 
 
-def create_pipeline() -> Pipeline:
-    return Pipeline(
-        [
-            Node(
-                build_examples,
-                inputs=["corpus", "params:task", "params:paths.scratch"],
-                outputs="task_examples",
-                name="build_examples",
-            ),
-            Node(
-                encode_examples,
-                inputs=["base_model", "task_examples", "params:task", "params:paths.scratch"],
-                outputs="encoded_examples",
-                name="encode_examples",
-            ),
-            Node(
-                finetune_base_model,
-                inputs=["base_model", *TRAINING, "params:paths.scratch"],
-                outputs="finetuned_model",
-                name="finetune_base_model",
-            ),
-            Node(
-                finetune_random_model,
-                inputs=["base_model", *TRAINING, "params:paths.scratch"],
-                outputs="random_model",
-                name="finetune_random_model",
-            ),
-        ],
-        tags="finetune",
-    )
+def create_pipeline(*, corpus: bool = True, base: bool = True, comparison: bool = True) -> Pipeline:
+    """
+    Args:
+        corpus: the examples come from it.
+        base: our own base model is fine-tuned.
+        comparison: what is fine-tuned is also trained from random weights.
+    """
+    read = {"corpus": "corpus"} if corpus else {}
+    above = {"base_model": "base_model"} if base else {}
+    made = [
+        _node(nodes.build_examples, "task_examples", **read),
+        _node(nodes.encode_examples, "encoded_examples", task_examples="task_examples", **above),
+    ]
+    if comparison:
+        made += [
+            _training(nodes.finetune_model, "finetuned_model", **above),
+            _training(nodes.train_from_random, "random_model", **above),
+        ]
+    else:
+        made.append(_training(nodes.train_network, "finetuned_model"))
+    return Pipeline(made, tags="finetune")
+
+
+def _training(function: Callable[..., Any], output: str, **inputs: str) -> Node:
+    sections = {name: f"params:{name}" for name in ("finetune", "trainer", "seed")}
+    return _node(function, output, encoded_examples="encoded_examples", **sections, **inputs)
+
+
+def _node(function: Callable[..., Any], output: str, **inputs: str) -> Node:
+    common = {"task": "params:task", "scratch": "params:paths.scratch"}
+    return Node(function, inputs={**common, **inputs}, outputs=output, name=function.__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from fromzero.batching.examples import TaskExamples
     from fromzero.training.run import Training
 
+logger = logging.getLogger(__name__)
+
+PROCESSOR = "processor"
+"""Folder of the encoded examples that holds what encoded them."""
+
 
 def build(
-    base_model: str,
     encoded_examples: str,
     task: dict[str, Any],
     finetune: dict[str, Any],
     seed: int,
     random: bool,
+    base_model: str | None = None,
 ) -> Training:
-    """The first two are folders of artifacts; `random` forgets the weights of the base."""
+    """`encoded_examples` and `base_model` are folders of artifacts; `random` draws all weights anew."""
+    import pyarrow.parquet as pq
     from hydra.utils import instantiate
     from pytorch_lightning import seed_everything
 
@@ -31,17 +37,20 @@ def build(
 
     options, built = FinetuneOptions.model_validate(finetune), instantiate(task)
     examples = Artifact.open(Path(encoded_examples), verify=False)  # the node has, once for all ranks
+    processor = built.load_processor(examples.path / PROCESSOR)
     seed_everything(seed, verbose=False)
-    network = built.model(Path(base_model), examples.manifest.facts["labels"], random=random)
-    source = _source(built, examples, options, seed)
+    base = None if base_model is None else Path(base_model)
+    network = built.model(base, processor, examples.manifest.facts["task"], random=random)
+    logger.info("%s with %.2f M parameters", network.config.model_type, network.num_parameters() / 1e6)
+    source = _source(built, processor, examples, options, seed)
     loop = options.trainer
     steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
     optimizer = options.optimizer_from_random if random else options.optimizer
     return Training(
-        name="from random weights" if random else "fine-tuning",
+        name=_name(built, random),
         section="finetune",
         model=network,
-        objective=TaskObjective(built),
+        objective=TaskObjective(built, processor, pq.read_table(examples.path / "validation.parquet")),
         source=source,
         optimizer=instantiate(optimizer, _partial_=True),
         schedule=instantiate(options.schedule, total_steps=loop.epochs * steps_an_epoch),
@@ -49,23 +58,34 @@ def build(
         validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),
         loop=loop,
         seed=seed,
-        monitor=options.monitor,
+        monitor=options.monitor or f"validation/{built.monitor}",
         patience=options.patience,
     )
 
 
-def _source(task: Any, examples: Artifact, options: FinetuneOptions, seed: int) -> TaskExamples:
+def _name(task: Any, random: bool) -> str:
+    if random:
+        return "from random weights"
+    return "training" if callable(task.network) else "fine-tuning"
+
+
+def _source(
+    task: Any, processor: Any, examples: Artifact, options: FinetuneOptions, seed: int
+) -> TaskExamples:
     from fromzero.batching.encoded import EncodedExamples
     from fromzero.batching.examples import TaskExamples
 
     train, validation = (
         EncodedExamples(examples.path / f"{split}.arrow") for split in ("train", "validation")
     )
-    return TaskExamples(
+    source = TaskExamples(
         train,
         validation,
         lengths=train.lengths,
-        collate=partial(task.collate, pad_id=examples.manifest.facts["pad_id"]),
+        collate=lambda batch, rng: task.collate(batch, processor, rng),
         batch_size=options.trainer.batch_size,
         seed=seed,
     )
+    if len(set(source.lengths)) > 1:
+        logger.info("%.1f %% of the positions in a batch are padding", 100 * source.padding())
+    return source

@@ -1,0 +1,63 @@
+"""What a model says of a table of examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fromzero.artifacts import ArtifactError
+from fromzero.progress import track
+from fromzero.tasks.predictions import standing
+from fromzero.tasks.task import Facts, Prediction, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH_SIZE = 64  # of no effect on the scores, only on speed
+
+
+def predictions_of(task: Task, folder: Path, table: pa.Table, facts: Facts, title: str) -> list[Prediction]:
+    """One for each row of `table`, of the model in `folder`; batches are of similar length, to pad little.
+
+    Raises:
+        ArtifactError: the model was made for other labels than those of the examples.
+    """
+    import torch
+
+    model: Any = task.load(folder)
+    _refuse_other_labels(model.config, facts, folder)
+    processor = task.load_processor(folder)
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model.eval().to(device)
+    encoded = [{"row": row, **example} for row, example in enumerate(task.encode(processor, table, facts))]
+    encoded.sort(key=_length)
+    said: list[tuple[int, Prediction]] = []
+    with track(title, total=len(encoded)) as advance, torch.inference_mode():
+        for first in range(0, len(encoded), BATCH_SIZE):
+            examples = encoded[first : first + BATCH_SIZE]
+            batch = _moved(task.collate(examples, processor), device)
+            predictions = task.predict(model, batch, processor)
+            said += zip([example["row"] for example in examples], predictions, strict=True)
+            advance(len(examples))
+    stands = standing(said)
+    return [stands[row] for row in range(len(table))]
+
+
+def _length(example: dict[str, Any]) -> int:
+    return len(example["input_ids"]) if "input_ids" in example else int(example.get("length", 1))
+
+
+def _moved(batch: dict[str, Tensor], device: Any) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def _refuse_other_labels(config: Any, facts: Facts, folder: Path) -> None:
+    """transformers sorts the indices of `id2label` as strings: its order says nothing."""
+    labels = facts.get("labels")
+    if labels is not None and config.id2label != dict(enumerate(labels)):
+        raise ArtifactError(
+            f"{folder} tells {', '.join(config.id2label.values())} apart, "
+            f"the examples have {', '.join(labels)}: run `kedro run --pipeline finetune`"
+        )
