@@ -88,6 +88,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
     )
     with session, locked(Path(session.load_context().params["paths"]["scratch"]) / ".lock"):
         catalog = session.load_context().catalog
+        registered.set_requested(names or None)  # or Kedro's session does, and forgets the update
         registered.update(register_pipelines(Road.of(session.load_context().config_loader["parameters"])))
         pipeline = _combined(names or [DEFAULT])
         selection = {name: options[name] for name in SELECTION}

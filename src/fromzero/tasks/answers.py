@@ -25,21 +25,25 @@ Batch = Mapping[str, "Tensor"]
 
 
 def ended(tokenizer: Any, texts: Sequence[str], limit: int) -> list[list[int]]:
-    """`tokens eos` of each text; of a longer one the first `limit` tokens, no `eos`: it does not end there.
+    """`tokens eos` of each text, cut to `limit`: see `cut_answers`."""
+    return cut_answers([[*ids, tokenizer.eos_token_id] for ids in token_ids(tokenizer, texts)], limit)
+
+
+def cut_answers(answers: Sequence[list[int]], limit: int) -> list[list[int]]:
+    """The first `limit` tokens of each; one that is cut has no `eos`, since it does not end there.
 
     Raises:
-        UserError: no text ends within the limit, so that nothing would teach a model to stop.
+        UserError: all are cut, so that nothing would teach a model to end.
     """
-    ids = [[*one, tokenizer.eos_token_id] for one in token_ids(tokenizer, texts)]
-    cut = sum(len(one) > limit for one in ids)
-    if cut == len(ids) > 0:
+    cut = sum(len(answer) > limit for answer in answers)
+    if cut == len(answers) > 0:
         raise UserError(
             f"task.max_new_tokens={limit}: every answer is longer, and a model would not learn to end: "
-            f"use {min(map(len, ids))} or more"
+            f"use {min(map(len, answers))} or more"
         )
     if cut:
-        logger.info("%d of %d answers are longer than %d tokens and cut", cut, len(ids), limit)
-    return [one[:limit] for one in ids]
+        logger.info("%d of %d answers are longer than %d tokens and cut", cut, len(answers), limit)
+    return [answer[:limit] for answer in answers]
 
 
 def prompted(prompt: Sequence[int], answer: Sequence[int]) -> Example:
@@ -65,8 +69,7 @@ def answer_batch(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
         return [[*[fill] * some, *example[name]] for some, example in zip(missing, examples, strict=True)]
 
     mask = [
-        [0] * some + [1] * len(example["input_ids"])
-        for some, example in zip(missing, examples, strict=True)
+        [0] * some + [1] * len(example["input_ids"]) for some, example in zip(missing, examples, strict=True)
     ]
     return {
         "input_ids": padded(moved("input_ids", pad_id), pad_id),

@@ -42,6 +42,7 @@ class GenerationTask(TextTask):
 
     monitor = "loss"
     columns = ("text", "target")
+    split_digits = True  # a year that training lacks is written digit by digit, as those that it has
     separator: ClassVar[str] = "\n"
 
     def __init__(
@@ -83,25 +84,81 @@ class GenerationTask(TextTask):
         return {}
 
     def processor(self, base: Path | None, train: pa.Table) -> PreTrainedTokenizerFast:
-        tokenizer = super().processor(base, train)
-        tokenizer.padding_side = "right" if is_encoder_decoder(base, self.network) else "left"
-        return tokenizer
+        return _padded_as(super().processor(base, train), is_encoder_decoder(base, self.network))
 
     def load_processor(self, folder: Path) -> PreTrainedTokenizerFast:
         tokenizer = super().load_processor(folder)
-        ...
-        return tokenizer
+        try:
+            return _padded_as(tokenizer, is_encoder_decoder(folder, None))
+        except UserError:  # no model beside it: it is as `processor` made it
+            return tokenizer
+
+    def model(
+        self, base: Path | None, processor: PreTrainedTokenizerFast, facts: Facts, *, random: bool
+    ) -> PreTrainedModel:
+        model = super().model(base, processor, facts, random=random)
+        config: Any = model.config
+        if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+            config.decoder_start_token_id = processor.bos_token_id
+            model.generation_config.decoder_start_token_id = processor.bos_token_id
+        model.generation_config.update(max_new_tokens=self.max_new_tokens, num_beams=self.beams)
+        return model
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
-        answers = ended(processor, table["target"].to_pylist(), self.max_new_tokens)
-        texts = table["text"].to_pylist()
-        if causal(processor):
-            room = self.max_tokens - self.max_new_tokens
-            prompts = _prompts(processor, texts, self.separator, room)
-            examples = [prompted(*both) for both in zip(prompts, answers, strict=True)]
+        texts, answers = (table[name].to_pylist() for name in ("text", "target"))
+        asked = ended(processor, answers, self.max_new_tokens)
+        if processor.padding_side == "left":
+            given = prompts(processor, texts, self.separator, self.max_tokens - self.max_new_tokens)
+            examples = [prompted(*both) for both in zip(given, asked, strict=True)]
         else:
-            sources = framed(processor, texts, self.max_tokens)
-            pairs = zip(sources, answers, strict=True)
-            examples = [{"input_ids": source, "labels": answer} for source, answer in pairs]
+            given = framed(processor, texts, self.max_tokens)
+            examples = [
+                {"input_ids": source, "labels": answer} for source, answer in zip(given, asked, strict=True)
+            ]
         sources = table["source"].to_pylist()
         return [{**one, "source": source} for one, source in zip(examples, sources, strict=True)]
+
+    def collate(
+        self, examples: Sequence[Example], processor: Any, rng: np.random.Generator | None = None
+    ) -> dict[str, Tensor]:
+        return answer_batch(examples, processor.pad_token_id)
+
+    def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
+        smoothing = self.label_smoothing if model.training else 0.0
+        return cross_entropy(*asked_logits(model, batch), label_smoothing=smoothing)
+
+    def predict(
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
+    ) -> list[Prediction]:
+        """`text`; of what was wanted, `nats` in all, `tokens` and `bytes`."""
+        texts = written(model, batch, processor, self.max_new_tokens, self.beams)
+        wanted = [row[row != IGNORED] for row in batch["labels"]]
+        bodies = processor.batch_decode(wanted, skip_special_tokens=True)
+        return [
+            {"text": text, "nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
+            for text, nats, ids, body in zip(
+                texts, answer_nats(model, batch).tolist(), wanted, bodies, strict=True
+            )
+        ]
+
+    def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
+        return unlikeness(prediction["text"], truth["target"])
+
+
+def prompts(tokenizer: Any, texts: Sequence[str], separator: str, room: int) -> list[list[int]]:
+    """`bos text separator` of each; a text that leaves no room for it loses its end, which is logged."""
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    (last,) = token_ids(tokenizer, [separator])
+    ids, left = token_ids(tokenizer, texts), room - len(bos) - len(last)
+    if cut := sum(len(one) > left for one in ids):
+        logger.info("%d of %d texts are longer than %d tokens and cut", cut, len(ids), room)
+    return [[*bos, *one[:left], *last] for one in ids]
+
+
+def _padded_as(tokenizer: PreTrainedTokenizerFast, encoder_decoder: bool) -> PreTrainedTokenizerFast:
+    tokenizer.padding_side = "right" if encoder_decoder else "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # what is padded is masked, and never asked for
+    return tokenizer

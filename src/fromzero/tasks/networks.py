@@ -41,6 +41,26 @@ def network_model(
     return _with_new_head(auto, checkpoint, config)
 
 
+class AutoModelThatWrites:
+    """transformers' class for a model with a head that writes text: of an encoder-decoder or a causal one."""
+
+    @staticmethod
+    def from_config(config: PretrainedConfig, **options: Any) -> Any:
+        return _writing(config).from_config(config, **options)
+
+    @staticmethod
+    def from_pretrained(checkpoint: Any, **options: Any) -> Any:
+        config = options.pop("config", None) or _config(str(checkpoint), {})
+        return _writing(config).from_pretrained(checkpoint, config=config, **options)
+
+
+def is_encoder_decoder(base: Path | None, network: Network | None) -> bool:
+    if callable(network):
+        drawn: Any = network
+        return bool(drawn.func.is_encoder_decoder)
+    return bool(_config(network if network is not None else str(base), {}).is_encoder_decoder)
+
+
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
     import torch
 
@@ -53,6 +73,13 @@ def longest_input(base: Path | None, network: Network | None) -> int | None:
         return None
     config = _config(network if network is not None else str(base), {})
     return getattr(config, "max_position_embeddings", None)
+
+
+def _writing(config: PretrainedConfig) -> Any:
+    import transformers
+
+    kind = "Seq2SeqLM" if config.is_encoder_decoder else "CausalLM"
+    return getattr(transformers, f"AutoModelFor{kind}")
 
 
 def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
