@@ -235,14 +235,14 @@ def test_cut_short_in_the_second_training_of_a_stage_the_first_is_not_done_again
 
     def in_the_second() -> bool:
         texts = [file.read_text() for file in project.glob("data/.attempts/*.json")]
-        done = any("finetune_base_model" in json.loads(text)["done"] for text in texts)
+        done = any("finetune_model" in json.loads(text)["done"] for text in texts)
         return done and bool(list(project.glob("data/.checkpoints/finetune-*/step-*")))
 
     cut_short(project, command, in_the_second, signal.SIGKILL)
     done = kedro(project, *command)
     assert done.returncode == 0, done.stderr
-    assert "finished so far: build_examples, encode_examples, finetune_base_model" in done.stdout
-    assert "Running node: finetune_base_model" not in done.stdout
+    assert "finished so far: build_examples, encode_examples, finetune_model" in done.stdout
+    assert "Running node: finetune_model" not in done.stdout
     assert "from random weights: going on from step" in done.stdout
     made = [run for run in runs(project) if run.info.run_id not in former]
     assert sorted(run.data.tags.get("stage", "") for run in made) == ["", "evaluate", "finetune"]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from fromzero.attempt import Attempt
     from fromzero.freshness import Plan
+    from fromzero.pipeline_registry import Road
 
 SELECTION = (
     "tags",
@@ -78,7 +79,7 @@ def run(
 def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) -> None:
     from fromzero.attempt import set_current_attempt
     from fromzero.closing_words import closing_words, plan_words
-    from fromzero.pipeline_registry import DEFAULT, Road, register_pipelines
+    from fromzero.pipeline_registry import DEFAULT, Road
     from fromzero.training.launcher import refuse_ranks
 
     refuse_ranks()
@@ -88,8 +89,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
     )
     with session, locked(Path(session.load_context().params["paths"]["scratch"]) / ".lock"):
         catalog = session.load_context().catalog
-        registered.set_requested(names or None)  # or Kedro's session does, and forgets the update
-        registered.update(register_pipelines(Road.of(session.load_context().config_loader["parameters"])))
+        _take(Road.of(session.load_context().config_loader["parameters"]), names)
         pipeline = _combined(names or [DEFAULT])
         selection = {name: options[name] for name in SELECTION}
         set_current_attempt(None)
@@ -108,6 +108,14 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
             **selection,
         )
         closing_words(made, catalog)
+
+
+def _take(road: Road, names: list[str]) -> None:
+    """Registers the pipelines of `road` in place of the default ones."""
+    from fromzero.pipeline_registry import register_pipelines
+
+    registered.set_requested(names or None)  # Kedro's run asks for the same, and else would load them anew
+    registered.update(register_pipelines(road))
 
 
 def _planned(names: list[str], pipeline: Pipeline, context: KedroContext) -> tuple[Plan, Attempt]:

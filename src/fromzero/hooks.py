@@ -234,7 +234,7 @@ class TrackingHooks:
             if dataset_name == "report":
                 self._run.log_folder(artifact.path, "report")
             if dataset_name == "finetuned_model":
-                self._run.log_text_classifier(artifact.path)
+                self._run.log_model(artifact.path)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,8 +9,9 @@ from fromzero.batching.examples import TaskExamples
 from fromzero.errors import UserError
 
 
-def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    return {"number": torch.tensor([example["input_ids"][0] for example in examples])}
+def collate(examples: list[Example], rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
+    noise = torch.zeros(len(examples)) if rng is None else torch.tensor(rng.random(len(examples)))
+    return {"number": torch.tensor([example["input_ids"][0] for example in examples]), "noise": noise}
 
 
 def examples(count: int, batch_size: int = 4) -> TaskExamples:
@@ -35,6 +37,12 @@ def test_a_batch_depends_on_its_index_alone() -> None:
     assert [source.train_batch(index)["number"].tolist() for index in reversed(range(12))] == forward[::-1]
 
 
+def test_augmentation_is_drawn_anew_for_each_batch_and_the_same_whoever_asks() -> None:
+    first, again = (examples(20).train_batch(3)["noise"].tolist() for _ in range(2))
+    assert first == again != examples(20).train_batch(4)["noise"].tolist()
+    assert all(not batch["noise"].any() for batch in examples(20).validation_batches())
+
+
 def test_a_batch_is_described_by_its_rows_and_where_they_come_from() -> None:
     source = examples(20)
     source.train[7]["source"] = "reviews.csv:17"
@@ -47,8 +55,21 @@ def test_a_batch_is_described_by_its_rows_and_where_they_come_from() -> None:
 
 
 def test_validation_is_in_order_and_its_last_batch_may_be_short() -> None:
-    batches = [batch["number"].tolist() for batch in examples(20).validation_batches()]
-    assert batches == [[0, 1, 2, 3], [4, 5]]
+    batches = list(examples(20).validation_batches())
+    assert [batch["number"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5]]
+    assert [batch["row"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_an_example_may_say_which_row_it_is_from() -> None:
+    source = examples(20)
+    source.validation = [{"input_ids": [0], "row": row} for row in (0, 0, 1)]
+    assert [batch["row"].tolist() for batch in source.validation_batches()] == [[0, 0, 1]]
+
+
+def test_padding_is_what_the_longest_of_each_batch_makes_of_the_others() -> None:
+    rows = [{"input_ids": [0] * length} for length in (1, 3)]
+    source = TaskExamples(rows, rows, lengths=(1, 3), collate=collate, batch_size=2, seed=0)
+    assert source.padding() == pytest.approx(2 / 6)
 
 
 def test_fewer_examples_than_a_batch_are_refused_with_the_key() -> None:

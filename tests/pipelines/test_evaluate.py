@@ -13,10 +13,13 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from fromzero.artifacts import Artifact, ArtifactError, Draft
 from fromzero.pipelines.evaluate import create_pipeline
+from fromzero.pipelines.evaluate.bootstrap import intervals
+from fromzero.pipelines.evaluate.calibration import calibration
 from fromzero.pipelines.evaluate.confusion import confusion_matrix, draw
-from fromzero.pipelines.evaluate.nodes import predict, report
+from fromzero.pipelines.evaluate.lengths import by_length
+from fromzero.pipelines.evaluate.nodes import FINETUNED, RANDOM, predict, report
 from fromzero.pipelines.evaluate.options import EvaluateOptions
-from fromzero.pipelines.evaluate.report import FINETUNED, better_than_ours, score_table
+from fromzero.pipelines.evaluate.report import better_than_ours, score_table, spelled
 from fromzero.tasks.examples import table_of
 from fromzero.tasks.text_classification import TextClassification
 from fromzero.tokenization import save_tokenizer, train_bpe
@@ -78,7 +81,7 @@ def finetuned(folder: Path) -> Artifact:
 
 @pytest.fixture(scope="module")
 def predictions(folder: Path, finetuned: Artifact, task_examples: Artifact) -> Artifact:
-    draft = predict(finetuned, model(folder, seed=2), task_examples, TASK, str(folder))
+    draft = predict(task_examples, TASK, None, 4, str(folder), finetuned, model(folder, seed=2))
     return draft.publish(folder / "predictions")
 
 
@@ -86,13 +89,17 @@ def predictions(folder: Path, finetuned: Artifact, task_examples: Artifact) -> A
 def reported(
     folder: Path, predictions: Artifact, task_examples: Artifact, finetuned: Artifact
 ) -> tuple[Path, dict[str, float]]:
-    options = EvaluateOptions(worst_errors=3)
-    draft, metrics = report(predictions, task_examples, finetuned, TASK, options, str(folder))
+    options = EvaluateOptions(worst_errors=3, resamples=50)
+    draft, metrics = report(predictions, task_examples, TASK, options, 1, str(folder), finetuned)
     return draft.publish(folder / "report").path, metrics
 
 
 def table(predictions: Artifact) -> pa.Table:
     return pq.read_table(predictions.path / "predictions.parquet")
+
+
+def said(predictions: Artifact, model: str = FINETUNED) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in table(predictions)[model].to_pylist()]
 
 
 def test_predictions_are_in_the_order_of_the_test_part_and_those_of_single_texts(
@@ -104,15 +111,29 @@ def test_predictions_are_in_the_order_of_the_test_part_and_those_of_single_texts
     examples = pq.read_table(task_examples.path / "examples.parquet").slice(44)
     assert rows["text"].to_pylist() == examples["text"].to_pylist()
     task = TextClassification(max_tokens=64)
-    alone = task.encode(AutoTokenizer.from_pretrained(finetuned.path), examples, LABELS)
+    tokenizer = AutoTokenizer.from_pretrained(finetuned.path)
     loaded = task.load(finetuned.path).eval()
     with torch.inference_mode():
-        logits = torch.cat([task.predict(loaded, task.collate([example], pad_id=2)) for example in alone])
-    expected = logits.double().softmax(-1)
-    found = torch.tensor(rows["finetuned_probabilities"].to_pylist(), dtype=torch.float64)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert rows["finetuned"].to_pylist() == [LABELS[best] for best in found.argmax(-1)]
-    assert rows["random_probabilities"].to_pylist() != rows["finetuned_probabilities"].to_pylist()
+        alone = [
+            task.predict(loaded, task.collate([example], tokenizer), tokenizer)[0]
+            for example in task.encode(tokenizer, examples, {"labels": LABELS})
+        ]
+    for found, expected in zip(said(predictions), alone, strict=True):
+        assert found["label"] == expected["label"]
+        assert found["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert said(predictions, RANDOM) != said(predictions)
+
+
+def test_a_model_from_elsewhere_is_scored_alone_and_under_its_own_name(
+    tmp_path: Path, task_examples: Artifact, finetuned: Artifact, predictions: Artifact
+) -> None:
+    draft = predict(task_examples, TASK, str(finetuned.path), 0, str(tmp_path))
+    given = draft.publish(tmp_path / "predictions")
+    assert given.manifest.facts["models"] == {"model-1": {}}
+    assert said(given, "model-1") == said(predictions)
+    page, metrics = report(given, task_examples, TASK, EvaluateOptions(resamples=0), 1, str(tmp_path))
+    assert "test/model_1/accuracy" in metrics and "test/base/loss" not in metrics
+    assert "model-1" in (page.path / "report.html").read_text()
 
 
 def test_a_model_of_other_labels_is_refused_with_the_command_that_mends_it(
@@ -120,7 +141,7 @@ def test_a_model_of_other_labels_is_refused_with_the_command_that_mends_it(
 ) -> None:
     other = model(tmp_path, seed=3, labels=["spam", "ham"])
     with pytest.raises(ArtifactError, match="kedro run --pipeline finetune"):
-        predict(other, other, task_examples, TASK, str(tmp_path))
+        predict(task_examples, TASK, None, 0, str(tmp_path), other, other)
     assert not list(tmp_path.glob(".draft-*"))
 
 
@@ -147,9 +168,8 @@ def test_the_scores_of_classes_follow_from_the_confusion_matrix(
     from sklearn.metrics import classification_report
 
     rows = table(predictions)
-    expected = classification_report(
-        rows["label"].to_pylist(), rows["finetuned"].to_pylist(), output_dict=True, zero_division=0
-    )
+    predicted = [one["label"] for one in said(predictions)]
+    expected = classification_report(rows["label"].to_pylist(), predicted, output_dict=True, zero_division=0)
     found = json.loads((reported[0] / "metrics.json").read_text())["classes"]
     for label in LABELS:
         assert found[label]["f1"] == pytest.approx(expected[label]["f1-score"])
@@ -166,16 +186,94 @@ def test_the_page_escapes_texts_and_asks_for_nothing_from_outside(
     assert "data:image/png;base64,iVBOR" in page and "prefers-color-scheme: dark" in page
     for digest in (predictions.digest, task_examples.digest):
         assert digest in page
-    assert page.count("<article>") == 3
+    assert page.count("<article>") == 3 + 4
 
 
 def test_a_score_below_a_baseline_is_marked_and_named() -> None:
-    rows = {FINETUNED: {"accuracy": 0.6, "macro_f1": 0.5}, "linear": {"accuracy": 0.7, "macro_f1": 0.5}}
-    assert better_than_ours(rows) == {"accuracy": "linear"}
-    shown = score_table({"test": rows, "base": {}, "examples": {"test": 10}})
-    assert list(shown.columns[1].cells) == ["0.600 ▼", "0.700"]
-    assert list(shown.columns[2].cells) == ["0.500", "0.500"]
+    rows = {
+        FINETUNED: {"accuracy": 0.6, "loss": 2.0},
+        "linear": {"accuracy": 0.7, "loss": 3.0},
+        "neither": {"wer": 0.1},
+    }
+    assert better_than_ours(rows, FINETUNED) == {"accuracy": "linear"}
+    assert better_than_ours(rows, "linear") == {"loss": FINETUNED}
+    shown = score_table(
+        {"test": rows, "ours": FINETUNED, "intervals": {}, "base": {}, "examples": {"test": 10}}
+    )
+    assert [column.header for column in shown.columns] == ["", "accuracy", "loss ↓", "WER ↓"]
+    assert list(shown.columns[1].cells) == ["0.600 ▼", "0.700", "–"]
+    assert list(shown.columns[2].cells) == ["2.000", "3.000", "–"]
     assert shown.caption == "▼ below linear"
+
+
+def test_metrics_are_spelled_as_people_do() -> None:
+    assert [spelled(name) for name in ("macro_f1", "bits_per_byte", "rouge_l", "exact_match")] == [
+        "macro F1", "bits per byte ↓", "ROUGE L", "exact match",
+    ]  # fmt: skip
+
+
+def test_intervals_are_those_of_the_binomial_where_that_is_known() -> None:
+    """The accuracy of 400 answers of which 3 in 4 are right: 0.75 ± 1.96 * sqrt(0.75 * 0.25 / 400)."""
+    truth = pa.table({"label": ["a"] * 400})
+    answers = [{"label": "a" if row % 4 else "b"} for row in range(400)]
+    task = TextClassification(max_tokens=8)
+    found = intervals(task, truth, {"ours": answers, "right": [{"label": "a"}] * 400}, 1000, seed=1)
+    assert found["ours"]["accuracy"] == pytest.approx((0.7076, 0.7924), abs=0.01)
+    assert found["right"]["accuracy"] == (1, 1)
+    assert found == intervals(task, truth, {"ours": answers, "right": [{"label": "a"}] * 400}, 1000, seed=1)
+
+
+def test_attributions_add_up_to_what_the_text_adds_to_the_logit(
+    predictions: Artifact, task_examples: Artifact, finetuned: Artifact
+) -> None:
+    """Completeness (Sundararajan et al. 2017, proposition 1), up to the scale that is divided by."""
+    from captum.attr import LayerIntegratedGradients
+
+    from fromzero.pipelines.evaluate.attributions import _nothing
+    from fromzero.pipelines.evaluate.inference import loaded
+
+    shown = json.loads((predictions.path / "attributions.json").read_text())
+    task = TextClassification(max_tokens=64)
+    model, tokenizer = loaded(task, finetuned.path, {"labels": LABELS})
+    test = table(predictions)
+    assert len(shown) == 4 and {said(predictions)[one["row"]]["label"] for one in shown} <= set(LABELS)
+    row = shown[0]["row"]
+    (example,) = task.encode(tokenizer, test.slice(row, 1), {"labels": LABELS})
+    batch = task.collate([example], tokenizer)
+    assert len(shown[0]["tokens"]) == len(example["input_ids"])
+    assert max(abs(weight) for _, weight in shown[0]["tokens"]) == pytest.approx(1)
+    target = LABELS.index(said(predictions)[row]["label"])
+    method = LayerIntegratedGradients(
+        lambda ids: model(input_ids=ids).logits[:, target], model.get_input_embeddings()
+    )
+    ids = batch["input_ids"]
+    weights = method.attribute(ids, baselines=_nothing(ids, tokenizer), n_steps=32).sum(-1)[0]
+    expected = (weights / weights.abs().max()).tolist()
+    assert [weight for _, weight in shown[0]["tokens"]] == pytest.approx(expected, abs=1e-3)
+    finer = method.attribute(ids, baselines=_nothing(ids, tokenizer), n_steps=500, internal_batch_size=50)
+    with torch.inference_mode():
+        gained = model(ids).logits[0, target] - model(_nothing(ids, tokenizer)).logits[0, target]
+    assert float(finer.sum()) == pytest.approx(float(gained), rel=0.05, abs=0.02)
+
+
+def test_calibration_is_the_gap_between_how_sure_and_how_often_right() -> None:
+    sure = [{"label": "a", "probabilities": {"a": 0.95, "b": 0.05}}] * 4
+    torn = [{"label": "b", "probabilities": {"a": 0.45, "b": 0.55}}] * 4
+    curve = calibration(["a", "a", "a", "b", "b", "a", "a", "b"], sure + torn)
+    assert curve.confidence == pytest.approx([0.55, 0.95])
+    assert curve.accuracy == pytest.approx([0.5, 0.75])
+    assert curve.error == pytest.approx((0.05 + 0.2) / 2)
+
+
+def test_short_and_long_examples_are_scored_apart_where_there_are_enough() -> None:
+    texts = ["x" * length for length in range(1, 101)]
+    truth = pa.table({"text": texts, "label": ["a"] * 100})
+    answers = [{"label": "a" if len(text) <= 60 else "b"} for text in texts]
+    task = TextClassification(max_tokens=8)
+    found = by_length(task, truth, answers)
+    assert found is not None and found.metric == "accuracy"
+    assert found.values == [1, 1, 1, 0, 0] and found.ranges[0] == (1, 20)
+    assert by_length(task, truth.slice(0, 20), answers[:20]) is None
 
 
 def test_a_row_of_the_confusion_matrix_is_a_true_class() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of tasks share: a corpus made of a few source files, and a base model of a few weights."""
+"""What the tests of tasks share: a corpus of a few files, a base model of a few weights, its training."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from fromzero.corpora.document import Document, write_documents
 from fromzero.corpora.stdlib import TOPICS, StandardLibrary
+from fromzero.tasks.task import Task
 from fromzero.tokenization import save_tokenizer, train_bpe
 
 CONTEXT = 128
 """Positions of the tiny base model."""
 
+Learn = Callable[..., list[float]]
 LibraryCorpus = Callable[..., Path]
 
 
@@ -46,3 +48,25 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = LlamaConfig(vocab_size=259, max_position_embeddings=CONTEXT, **sizes)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def learn() -> Learn:
+    """`learn(task, model, batch, steps=60, lr=3e-3)`: the losses, one a step on the same batch."""
+
+    def steps_on(
+        task: Task, model: PreTrainedModel, batch: dict[str, torch.Tensor], steps: int = 60, lr: float = 3e-3
+    ) -> list[float]:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+        losses = []
+        model.train()
+        for _ in range(steps):
+            loss = task.loss(model, batch)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        model.eval()
+        return losses
+
+    return steps_on

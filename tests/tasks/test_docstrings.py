@@ -99,5 +99,5 @@ def test_a_misspelt_package_is_answered_with_the_nearest(tmp_path: Path) -> None
 
 def test_a_corpus_of_plain_files_is_answered_with_the_way_out(tmp_path: Path) -> None:
     corpus(tmp_path, train=[document("a.txt", "text", "text")])
-    with pytest.raises(UserError, match=r"task\.train_file"):
+    with pytest.raises(UserError, match=r"task\.data\.train"):
         docstring_examples(tmp_path, ["asyncio"])

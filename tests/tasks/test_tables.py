@@ -206,3 +206,23 @@ def test_rows_without_a_label_are_held_out_too() -> None:
 def test_test_texts_that_also_train_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     read(csv(tmp_path, "review,stars\na,1\nb,2\n"))
     assert "2 of 2 texts of the test part also stand in the train part" in caplog.text
+
+
+def test_numbers_are_read_from_texts_and_several_columns_are_a_list_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = csv(tmp_path, "area,rooms,price\n50.5,2,1e5\n70,,2e5\n60,nan,3e5\n80,4,-4\n")
+    tables = Tables(
+        train=file, validation=file, test=file, columns={"features": ["area", "rooms"], "target": "price"}
+    )
+    with caplog.at_level(logging.WARNING):
+        rows = tables.read(numbers=["features", "target"]).to_pylist()[:2]
+    assert [(row["features"], row["target"]) for row in rows] == [([50.5, 2], 1e5), ([80, 4], -4)]
+    assert "2 rows without features or target are left out" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["many", "inf"])
+def test_what_is_no_number_is_refused_where_one_is_asked_for(value: str, tmp_path: Path) -> None:
+    tables = Tables(train=csv(tmp_path, f"price\n1\n{value}\n"), columns={"target": "price"})
+    with pytest.raises(UserError, match=rf"reviews\.csv:3: price is '{value}', which is not a number"):
+        tables.read(numbers=["target"])

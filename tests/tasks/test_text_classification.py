@@ -3,23 +3,31 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from fromzero.errors import UserError
 from fromzero.tasks.examples import table_of
-from fromzero.tasks.task import Example, Task
+from fromzero.tasks.tables import Tables
+from fromzero.tasks.task import Example, Facts, Prediction
 from fromzero.tasks.text_classification import TextClassification
 from fromzero.tokenization import BOS, EOS, PAD, save_tokenizer, train_bpe
 
 LABELS = ["negative", "positive"]
+FACTS: Facts = {"labels": LABELS}
 CONTEXT = 64
+SIZES: dict[str, Any] = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
 
 
 @pytest.fixture(scope="module")
@@ -27,118 +35,221 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     tokenizer = train_bpe([], 259)
     save_tokenizer(tokenizer, folder, CONTEXT)
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=259, max_position_embeddings=CONTEXT, **sizes)
+    config = LlamaConfig(vocab_size=259, max_position_embeddings=CONTEXT, **SIZES)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
-def task() -> Task:
+def task() -> TextClassification:
     return TextClassification(max_tokens=CONTEXT, packages=["http", "xml"])
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base: Path) -> Any:
+    return AutoTokenizer.from_pretrained(base)
 
 
 def table(*texts: str) -> pa.Table:
     return table_of([{"text": text, "label": "positive", "split": "test", "source": ""} for text in texts])
 
 
-def encoded(task: Task, base: Path, *texts: str) -> list[Example]:
-    return task.encode(AutoTokenizer.from_pretrained(base), table(*texts), LABELS)
+def encoded(task: TextClassification, tokenizer: Any, *texts: str) -> list[Example]:
+    return task.encode(tokenizer, table(*texts), FACTS)
 
 
-def test_the_logits_of_a_padded_batch_are_those_of_its_examples_alone(task: Task, base: Path) -> None:
-    model = task.model(base, LABELS, random=False).eval()
-    examples = encoded(task, base, "a", "some words", "a longer text of many more words")
+def probabilities(predictions: list[Prediction]) -> torch.Tensor:
+    """[examples, classes]"""
+    return torch.tensor([list(one["probabilities"].values()) for one in predictions])
+
+
+def test_the_predictions_of_a_padded_batch_are_those_of_its_examples_alone(
+    task: TextClassification, base: Path, tokenizer: Any
+) -> None:
+    model = task.model(base, tokenizer, FACTS, random=False).eval()
+    examples = encoded(task, tokenizer, "a", "some words", "a longer text of many more words")
     with torch.inference_mode():
-        batch = task.predict(model, task.collate(examples, pad_id=2))
-        alone = torch.cat([task.predict(model, task.collate([one], pad_id=2)) for one in examples])
-    assert batch.shape == (3, 2)
-    torch.testing.assert_close(batch, alone, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(batch[0], batch[2])
+        together = task.predict(model, task.collate(examples, tokenizer), tokenizer)
+        alone = [task.predict(model, task.collate([one], tokenizer), tokenizer)[0] for one in examples]
+    assert [set(one["probabilities"]) for one in together] == [set(LABELS)] * 3
+    shares = probabilities(together)
+    torch.testing.assert_close(shares, probabilities(alone), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(shares[0], shares[2])
 
 
-def test_the_head_reads_the_end_of_text_even_of_a_text_that_is_cut(task: Task, base: Path) -> None:
-    (example,) = encoded(task, base, "x" * 1000)
+def test_the_predicted_label_is_the_likeliest(task: TextClassification, base: Path, tokenizer: Any) -> None:
+    model = task.model(base, tokenizer, FACTS, random=False).eval()
+    batch = task.collate(encoded(task, tokenizer, "a", "b", "c", "d"), tokenizer)
+    for said in task.predict(model, batch, tokenizer):
+        assert said["label"] == max(said["probabilities"], key=said["probabilities"].__getitem__)
+        assert sum(said["probabilities"].values()) == pytest.approx(1)
+
+
+def test_the_head_reads_the_end_of_text_even_of_a_text_that_is_cut(
+    task: TextClassification, tokenizer: Any
+) -> None:
+    (example,) = encoded(task, tokenizer, "x" * 1000)
     assert len(example["input_ids"]) == CONTEXT
     assert (example["input_ids"][0], example["input_ids"][-1]) == (0, 1)
 
 
-def test_cut_texts_are_counted_in_the_log(task: Task, base: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cut_texts_are_counted_in_the_log(
+    task: TextClassification, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
-        encoded(task, base, "x" * 62, "x" * 63, "x" * 99)
+        encoded(task, tokenizer, "x" * 62, "x" * 63, "x" * 99)
     assert "2 of 3 texts are longer than 64 tokens" in caplog.text
 
 
-def test_a_text_cannot_spell_a_special_token(task: Task, base: Path) -> None:
-    (example,) = encoded(task, base, f"{PAD}{EOS}{BOS}")
+def test_a_text_cannot_spell_a_special_token(task: TextClassification, tokenizer: Any) -> None:
+    (example,) = encoded(task, tokenizer, f"{PAD}{EOS}{BOS}")
     assert not {0, 1, 2} & set(example["input_ids"][1:-1])
 
 
-def test_the_loss_ignores_what_is_padded(task: Task, base: Path) -> None:
-    model = task.model(base, LABELS, random=False).eval()
-    batch = task.collate(encoded(task, base, "short"), pad_id=2)
-    wider = task.collate([*encoded(task, base, "short"), *encoded(task, base, "a far longer text")], pad_id=2)
-    first = {name: tensor[:1] for name, tensor in wider.items()}
-    torch.testing.assert_close(task.loss(model, batch), task.loss(model, first))
+def test_a_batch_is_of_inputs_and_the_places_of_their_labels(
+    task: TextClassification, tokenizer: Any
+) -> None:
+    batch = task.collate(encoded(task, tokenizer, "ab", "abcd"), tokenizer)
+    assert batch["labels"].tolist() == [1, 1]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
+    assert batch["input_ids"][0, 4:].tolist() == [tokenizer.pad_token_id] * 2
 
 
-def test_label_smoothing_is_torchs(base: Path) -> None:
+def test_the_loss_ignores_what_is_padded(task: TextClassification, base: Path, tokenizer: Any) -> None:
+    model = task.model(base, tokenizer, FACTS, random=False).eval()
+    short, long = encoded(task, tokenizer, "short", "a far longer text")
+    wider = {name: tensor[:1] for name, tensor in task.collate([short, long], tokenizer).items()}
+    alone = task.collate([short], tokenizer)
+    torch.testing.assert_close(task.loss(model, alone), task.loss(model, wider))
+
+
+def test_label_smoothing_is_torchs_and_only_of_training(base: Path, tokenizer: Any) -> None:
     smooth = TextClassification(max_tokens=CONTEXT, label_smoothing=0.2)
-    model = smooth.model(base, LABELS, random=True).eval()
-    batch = smooth.collate(encoded(smooth, base, "text"), pad_id=2)
-    logs = smooth.predict(model, batch).log_softmax(-1)[0]
-    torch.testing.assert_close(smooth.loss(model, batch), -(0.1 * logs[0] + 0.9 * logs[1]))
+    model = smooth.model(base, tokenizer, FACTS, random=True)
+    batch = smooth.collate(encoded(smooth, tokenizer, "text"), tokenizer)
+    logs = model(batch["input_ids"]).logits.log_softmax(-1)[0]
+    torch.testing.assert_close(smooth.loss(model.train(), batch), -(0.1 * logs[0] + 0.9 * logs[1]))
+    torch.testing.assert_close(smooth.loss(model.eval(), batch), -logs[1])
 
 
-def test_a_fresh_head_stands_on_the_weights_of_the_base_or_on_random_ones(task: Task, base: Path) -> None:
+def test_a_few_examples_are_learnt(task: TextClassification, base: Path, tokenizer: Any) -> None:
+    torch.manual_seed(0)
+    model = task.model(base, tokenizer, FACTS, random=True).train()
+    rows = table("good", "bad").set_column(1, "label", pa.array(["positive", "negative"]))
+    batch = task.collate(task.encode(tokenizer, rows, FACTS), tokenizer)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(30):
+        loss = task.loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 10
+    said = task.predict(model.eval(), batch, tokenizer)
+    assert [one["label"] for one in said] == ["positive", "negative"]
+
+
+def test_a_fresh_head_stands_on_the_weights_of_the_base_or_on_random_ones(
+    task: TextClassification, base: Path, tokenizer: Any
+) -> None:
     pretrained = LlamaForCausalLM.from_pretrained(base).model.embed_tokens.weight
-    on_base, on_random = (task.model(base, LABELS, random=random) for random in (False, True))
-    assert torch.equal(on_base.model.embed_tokens.weight, pretrained)
-    assert not torch.equal(on_random.model.embed_tokens.weight, pretrained)
-    for model in (on_base, on_random):
+    models = [task.model(base, tokenizer, FACTS, random=random) for random in (False, True)]
+    assert torch.equal(models[0].model.embed_tokens.weight, pretrained)
+    assert not torch.equal(models[1].model.embed_tokens.weight, pretrained)
+    for model in models:
         assert model.config.id2label == {0: "negative", 1: "positive"}
         assert model.config.pad_token_id == 2
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_another_network_has_a_tokenizer_of_its_own(tmp_path: Path) -> None:
+    network = partial(LlamaConfig, **SIZES, max_position_embeddings=CONTEXT)
+    task = TextClassification(max_tokens=CONTEXT, network=network, vocab_size=300)
+    tokenizer = task.processor(None, table("the theory of the other thing " * 9))
+    assert 259 < len(tokenizer) <= 300
+    model = task.model(None, tokenizer, FACTS, random=True).eval()
+    assert model.config.vocab_size == len(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    assert encoded(task, task.load_processor(tmp_path), "other") == encoded(task, tokenizer, "other")
+
+
 def test_a_base_that_lacks_weights_is_refused_rather_than_filled_in(
-    task: Task, base: Path, tmp_path: Path
+    task: TextClassification, base: Path, tokenizer: Any, tmp_path: Path
 ) -> None:
     shutil.copytree(base, tmp_path / "base")
     config = json.loads((base / "config.json").read_text())
     (tmp_path / "base" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     with pytest.raises(UserError, match="lacks 9 weights of its own model"):
-        task.model(tmp_path / "base", LABELS, random=False)
+        task.model(tmp_path / "base", tokenizer, FACTS, random=False)
 
 
-def test_a_saved_model_loads_as_it_was(task: Task, base: Path, tmp_path: Path) -> None:
+def test_a_saved_model_loads_as_it_was(
+    task: TextClassification, base: Path, tokenizer: Any, tmp_path: Path
+) -> None:
     many = [f"label {n:02d}" for n in range(12)]  # more than ten: "10" sorts before "2"
-    model = task.model(base, many, random=True).eval()
+    model = task.model(base, tokenizer, {"labels": many}, random=True).eval()
     model.save_pretrained(tmp_path)
-    loaded = task.load(tmp_path).eval()
-    batch = task.collate(encoded(task, base, "text"), pad_id=2)
-    assert torch.equal(task.predict(model, batch), task.predict(loaded, batch))
-    assert loaded.config.id2label == dict(enumerate(many))
+    batch = task.collate(encoded(task, tokenizer, "text"), tokenizer)
+    said = task.predict(model, batch, tokenizer)
+    assert list(said[0]["probabilities"]) == many
+    assert task.predict(task.load(tmp_path).eval(), batch, tokenizer) == said
+    anywhere = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(anywhere(batch["input_ids"]).logits, model(batch["input_ids"]).logits)
 
 
-def test_metrics_are_of_the_most_probable_class(task: Task) -> None:
-    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]])
-    assert task.metrics(np.array([0, 1, 0]), probabilities)["accuracy"] == pytest.approx(2 / 3)
+def test_metrics_are_of_the_predicted_labels(task: TextClassification) -> None:
+    truth = pa.table({"label": ["negative", "positive", "negative"]})
+    said = [{"label": "negative"}, {"label": "positive"}, {"label": "positive"}]
+    metrics = task.metrics(truth, said)
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert task.monitor in metrics
 
 
-def test_a_csv_file_takes_the_place_of_the_docstrings(tmp_path: Path) -> None:
+def test_the_surer_a_wrong_prediction_is_the_worse(task: TextClassification) -> None:
+    truth = {"label": "negative"}
+    says = [
+        {"label": "negative", "probabilities": {"negative": 0.9, "positive": 0.1}},
+        {"label": "positive", "probabilities": {"negative": 0.4, "positive": 0.6}},
+        {"label": "positive", "probabilities": {"negative": 0.1, "positive": 0.9}},
+        {"label": "positive"},
+    ]
+    assert [task.badness(truth, said) for said in says] == [0, 0.6, 0.9, 1]
+
+
+def test_the_baselines_predict_each_test_row_and_beat_nothing(task: TextClassification) -> None:
+    rows = [("good film", "positive"), ("bad film", "negative"), ("good book", "positive")] * 3
+    train = pa.table({"text": [text for text, _ in rows], "label": [label for _, label in rows]})
+    test = pa.table({"text": ["a bad day", "a good day"], "label": ["negative", "positive"]})
+    said = task.baselines(train, test)
+    assert said["majority class"] == [{"label": "positive"}] * 2
+    assert said["TF-IDF + logistic regression"] == [{"label": "negative"}, {"label": "positive"}]
+    assert task.metrics(test, said["TF-IDF + logistic regression"])["accuracy"] == 1
+
+
+def test_a_table_takes_the_place_of_the_docstrings(tmp_path: Path) -> None:
     file = tmp_path / "reviews.csv"
-    file.write_text("text,label\n" + "".join(f"review {n},{n % 2}\n" for n in range(200)), encoding="utf-8")
-    own = TextClassification(max_tokens=CONTEXT, train_file=str(file))
-    examples = own.examples(tmp_path / "no corpus")
-    assert own.labels(examples) == ["0", "1"]
+    file.write_text("review,stars\n" + "".join(f"review {n},{n % 2}\n" for n in range(200)), encoding="utf-8")
+    data = Tables(train=str(file), columns={"text": "review", "label": "stars"})
+    own = TextClassification(max_tokens=CONTEXT, data=data)
+    examples = own.examples(None)
+    assert own.facts(examples) == {"labels": ["0", "1"]}
     assert set(examples["split"].to_pylist()) == {"train", "validation", "test"}
+    assert not own.reads_corpus
+    assert own.fingerprint() == data.fingerprint()
 
 
-def test_a_context_that_the_base_does_not_have_is_refused(base: Path) -> None:
+def test_without_a_table_the_corpus_is_read(task: TextClassification) -> None:
+    unnamed = TextClassification(max_tokens=CONTEXT, data=Tables(columns={"text": "text", "label": "label"}))
+    assert task.reads_corpus and unnamed.reads_corpus
+    assert task.fingerprint() == unnamed.fingerprint() == ""
+
+
+def test_a_context_that_the_base_does_not_have_is_refused(base: Path, tokenizer: Any) -> None:
     with pytest.raises(UserError, match=r"task\.max_tokens=65 .* use 64 or less"):
-        TextClassification(max_tokens=65).model(base, LABELS, random=False)
+        TextClassification(max_tokens=65).model(base, tokenizer, FACTS, random=False)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +257,6 @@ def test_a_context_that_the_base_does_not_have_is_refused(base: Path) -> None:
     [
         ({"max_tokens": 2}, "max_tokens=2"),
         ({"max_tokens": 9, "label_smoothing": 1.0}, "label_smoothing=1.0"),
-        ({"max_tokens": 9, "test_file": "test.csv"}, "need task.train_file"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:

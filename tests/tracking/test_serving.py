@@ -58,7 +58,7 @@ def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         project = tmp_path_factory.mktemp("project")
         patch.chdir(project)
         run = PipelineRun(project, "finetune", {})
-        run.log_text_classifier(folder)
+        run.log_model(folder)
         assert "MLFLOW_TRACKING_URI" not in os.environ  # the next project of this process has its own store
         run.log_metrics({"accuracy": 0.5})
         run.end("FINISHED")
@@ -99,3 +99,19 @@ def test_no_texts_give_no_rows_under_the_same_columns(served: Any) -> None:
     table = served.predict(pd.DataFrame({"text": pd.Series([], dtype=str)}))
     assert list(table.columns) == ["label", *(f"probability_{label}" for label in LABELS)]
     assert table.empty
+
+
+def test_a_model_that_is_no_classifier_of_texts_goes_as_the_folder_that_it_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=259, **sizes)).save_pretrained(tmp_path / "writer")
+    run = PipelineRun(tmp_path, "finetune", {})
+    run.log_model(tmp_path / "writer")
+    run.end("FINISHED")
+    listed = {file.path for file in MlflowClient(run.uri).list_artifacts(run.run_id, "model")}
+    assert {"model/config.json", "model/model.safetensors"} <= listed

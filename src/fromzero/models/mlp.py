@@ -10,7 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
@@ -67,3 +73,4 @@ def _hidden(incoming: int, width: int, dropout: float) -> nn.Sequential:
 
 AutoConfig.register(MLPConfig.model_type, MLPConfig)
 AutoModel.register(MLPConfig, MLP)
+AutoModelForImageClassification.register(MLPConfig, MLP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,14 +20,17 @@ def majority_class(train: pa.Table, test: pa.Table) -> list[str]:
 
 
 def tfidf_logistic_regression(train: pa.Table, test: pa.Table) -> list[str]:
-    """Word 1- and 2-grams, sublinear term frequency, logistic regression with C=10, run to convergence."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    """Logistic regression with C=10 on `tfidf`, run to convergence."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    classifier = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD),
-        LogisticRegression(C=10, max_iter=2000),
-    )
+    classifier = make_pipeline(tfidf(), LogisticRegression(C=10, max_iter=2000))
     classifier.fit(train["text"].to_pylist(), train["label"].to_pylist())
     return [str(label) for label in classifier.predict(test["text"].to_pylist())]
+
+
+def tfidf() -> Any:
+    """scikit-learn's vectoriser of word 1- and 2-grams, with sublinear term frequency."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD)

@@ -19,12 +19,14 @@ def label_names(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def class_predictions(logits: Tensor, id2label: Any) -> list[Prediction]:
-    """`label`, the likeliest, and the `probabilities` of all; `logits` is [examples, classes].
+def names_in_order(id2label: Any) -> list[str]:
+    """What the logits are of, first to last; `id2label`: index -> name, as a config has it."""
+    return [id2label[index] for index in range(len(id2label))]
 
-    `id2label`: index -> name, as a config has it.
-    """
-    names = [id2label[index] for index in range(len(id2label))]
+
+def class_predictions(logits: Tensor, id2label: Any) -> list[Prediction]:
+    """`label`, the likeliest, and the `probabilities` of all; `logits` is [examples, classes]."""
+    names = names_in_order(id2label)
     shares = logits.double().softmax(dim=-1)
     return [
         {"label": names[best], "probabilities": dict(zip(names, row, strict=True))}

@@ -91,7 +91,7 @@ def _refuse_absent(corpus: Path, packages: Sequence[str], found: set[str]) -> No
     if not there:
         raise UserError(
             "the corpus has no docstrings to classify: run with data=stdlib, "
-            "or name a table of your own by task.train_file=FILE.csv"
+            "or name a table of your own by task.data.train=FILE.csv"
         )
     names = ", ".join(map(repr, absent))
     raise UserError(f"task.packages: the corpus has no docstrings of {names}{hint(absent[0], there)}")

@@ -127,12 +127,12 @@ class Offsets:
     """Character offsets of a syntax tree's positions, whose columns count the bytes of UTF-8."""
 
     def __init__(self, text: str) -> None:
-        self._lines, self._starts = text.split("\n"), _line_starts(text)
+        self._lines, self._starts = text.split("\n"), line_starts(text)
 
     def __call__(self, line: int, column: int) -> int:
         return self._starts[line - 1] + len(self._lines[line - 1].encode()[:column].decode())
 
-    def end(self, node: ast.stmt) -> int:
+    def end(self, node: ast.stmt | ast.expr | ast.pattern) -> int:
         assert node.end_lineno is not None and node.end_col_offset is not None  # a parsed node has them
         return self(node.end_lineno, node.end_col_offset)
 
@@ -170,7 +170,7 @@ def _at_margin(text: str, node: FunctionNode) -> str:
 
 def _signature_length(text: str) -> int:
     """Characters up to the first colon outside of brackets, that included."""
-    starts = _line_starts(text)
+    starts = line_starts(text)
     depth = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.string in ("(", "[", "{"):
@@ -189,7 +189,8 @@ def _body(rest: str) -> str:
     return f"    {line}{newline}{below}" if line and not line.startswith("#") else below
 
 
-def _line_starts(text: str) -> list[int]:
+def line_starts(text: str) -> list[int]:
+    """Where each line begins, in characters."""
     return [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
 
 

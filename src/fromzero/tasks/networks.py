@@ -30,6 +30,8 @@ def network_model(
     """
     import torch
 
+    import fromzero.models.registered  # noqa: F401
+
     if callable(network):
         drawn: Any = network
         config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
@@ -63,6 +65,8 @@ def is_encoder_decoder(base: Path | None, network: Network | None) -> bool:
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
     import torch
+
+    import fromzero.models.registered  # noqa: F401
 
     return cast("PreTrainedModel", auto.from_pretrained(folder, dtype=torch.float32))
 
@@ -98,9 +102,14 @@ def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreT
 
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
         model, loaded = auto.from_pretrained(
-            checkpoint, config=config, dtype=torch.float32, output_loading_info=True
+            checkpoint,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # of a head for other labels
+            output_loading_info=True,
         )
-    lacking = [name for name in loaded["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    drawn = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
+    lacking = [name for name in drawn if name.startswith(f"{model.base_model_prefix}.")]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -67,6 +68,7 @@ class Tables:
             field: [named] if isinstance(named, str) else list(named or ())
             for field, named in columns.items()
         }
+        self._lists = {field for field, named in columns.items() if not isinstance(named, str)}
         self.dataset, self.subset, self.header = dataset, subset, header
 
     @property
@@ -81,19 +83,20 @@ class Tables:
             raise UserError(f"{missing} does not exist: check task.data.train and its like")
         return digest_named(files.items()) if files else f"{self.dataset}/{self.subset}"
 
-    def read(self, optional: Collection[str] = ()) -> pa.Table:
+    def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
         """The fields of `columns`, `split` and `source`. A `label` is the name of a class, always text.
 
         Args:
             optional: fields that a row may lack; a row without any other is left out, and counted in the log.
+            numbers: fields that are a number, or a list of them where their columns are given as a list.
 
         Raises:
-            UserError: a file or column is missing, a file is damaged, or no row is left of it.
+            UserError: a file or column is missing, a file is damaged, a number is none, or no row is left.
         """
         unnamed = [field for field, columns in self.columns.items() if not columns]
         if required := [field for field in unnamed if field not in optional]:
             raise UserError(f"task.data.columns.{required[0]} is null, but the task needs it: name a column")
-        rows = {split: self._rows(split, optional) for split in self.parts}
+        rows = {split: self._rows(split, optional, numbers) for split in self.parts}
         first = next(field for field, columns in self.columns.items() if columns)
         if open_parts := [split for split in SPLITS if split not in rows]:
             hold_out(rows["train"], first, open_parts)
@@ -118,13 +121,13 @@ class Tables:
             return dataset_records(self.dataset, self.subset, part)
         return file_records(part, self.header)
 
-    def _rows(self, split: str, optional: Collection[str]) -> list[Row]:
+    def _rows(self, split: str, optional: Collection[str], numbers: Collection[str]) -> list[Row]:
         records = self._records(self.parts[split])
         for field, columns in self.columns.items():
             for column in columns:
                 _refuse_absent(records, column, field if field in optional else None)
         required = [field for field, columns in self.columns.items() if columns and field not in optional]
-        rows = [self._row(records.name, split, number, record) for number, record in records.rows]
+        rows = [self._row(f"{records.name}:{at}", split, record, numbers) for at, record in records.rows]
         full = [row for row in rows if not any(_empty(row[field]) for field in required)]
         if not full:
             raise UserError(f"{records.name} has no row with {' and '.join(required)}: name other columns")
@@ -133,13 +136,23 @@ class Tables:
             logger.warning(message, records.name, lacking, " or ".join(required))
         return full
 
-    def _row(self, name: str, split: str, number: int, record: Mapping[str, Any]) -> Row:
+    def _row(self, source: str, split: str, record: Mapping[str, Any], numbers: Collection[str]) -> Row:
         fields = {
-            field: _value(field, [record.get(column) for column in columns])
+            field: self._numbers(source, field, record)
+            if field in numbers
+            else _value(field, [record.get(column) for column in columns])
             for field, columns in self.columns.items()
             if columns
         }
-        return {**fields, "split": split, "source": f"{name}:{number}"}
+        return {**fields, "split": split, "source": source}
+
+    def _numbers(self, source: str, field: str, record: Mapping[str, Any]) -> float | list[float] | None:
+        """None where one is missing."""
+        found = [_number(source, column, record.get(column)) for column in self.columns[field]]
+        present = [number for number in found if number is not None]
+        if len(present) < len(found):
+            return None
+        return present if field in self._lists else present[0]
 
 
 def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
@@ -165,6 +178,20 @@ def _value(field: str, values: Sequence[Any]) -> Any:
         return "\n".join(map(str, present))
     value = values[0]
     return str(value).strip() if field == "label" and present else value
+
+
+def _number(source: str, column: str, value: Any) -> float | None:
+    if _empty(value):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.inf
+    if math.isinf(number):
+        raise UserError(
+            f"{source}: {column} is {value!r}, which is not a number: mend it, or name another column"
+        )
+    return None if math.isnan(number) else number  # as text, too, it says that there is none
 
 
 def _empty(value: Any) -> bool:

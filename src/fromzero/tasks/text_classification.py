@@ -21,7 +21,7 @@ from fromzero.tasks.docstrings import docstring_examples
 from fromzero.tasks.examples import labels_of
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network, Prediction
-from fromzero.tasks.text_task import TextTask, framed, padded_inputs, text_inputs
+from fromzero.tasks.text_task import TextTask, framed, padded_inputs, sequence_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,12 +90,12 @@ class TextClassification(TextTask):
         from torch.nn.functional import cross_entropy
 
         smoothing = self.label_smoothing if model.training else 0.0
-        return cross_entropy(_logits(model, batch), batch["labels"], label_smoothing=smoothing)
+        return cross_entropy(sequence_logits(model, batch), batch["labels"], label_smoothing=smoothing)
 
     def predict(
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
     ) -> list[Prediction]:
-        return class_predictions(_logits(model, batch), model.config.id2label)
+        return class_predictions(sequence_logits(model, batch), model.config.id2label)
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         return classification_metrics(
@@ -111,9 +111,3 @@ class TextClassification(TextTask):
             "majority class": majority_class(train, test),
         }
         return {name: [{"label": label} for label in labels] for name, labels in said.items()}
-
-
-def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """[batch, classes] in float32."""
-    logits: Tensor = model(**text_inputs(model, batch)).logits
-    return logits.float()

@@ -129,9 +129,15 @@ def framed(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[i
     ids, room = token_ids(tokenizer, texts), max_tokens - 2
     if cut := sum(len(one) > room for one in ids):
         logger.info("%d of %d texts are longer than %d tokens and cut", cut, len(ids), max_tokens)
+    before, after = frame(tokenizer)
+    return [[*before, *one[:room], *after] for one in ids]
+
+
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What stands before and after a text: one token each, or none where the tokenizer has no such."""
     bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
     eos = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    return [[*([] if bos is None else [bos]), *one[:room], *([] if eos is None else [eos])] for one in ids]
+    return [] if bos is None else [bos], [] if eos is None else [eos]
 
 
 def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
@@ -157,6 +163,12 @@ def text_inputs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> dict[str
     if "use_cache" in signature(model.forward).parameters:
         inputs["use_cache"] = False
     return inputs
+
+
+def sequence_logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """[batch, outputs] of a sequence classification model, in float32."""
+    logits: Tensor = model(**text_inputs(model, batch)).logits
+    return logits.float()
 
 
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:

@@ -19,6 +19,21 @@ SERVING = Path(__file__).with_name("serving.py")
 REQUIREMENTS = ("torch", "transformers", "pandas")
 
 
+def is_text_classifier(folder: Path) -> bool:
+    """Whether transformers alone, with nothing of ours, tells one label for a text with that model."""
+    import transformers
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    architecture = (config.get("architectures") or [""])[0]
+    one_label = config.get("problem_type") in (None, "single_label_classification")
+    return (
+        architecture.endswith("ForSequenceClassification")
+        and hasattr(transformers, architecture)
+        and one_label
+        and (folder / "tokenizer.json").is_file()
+    )
+
+
 def log_text_classifier(uri: str, run_id: str, folder: Path) -> str:
     """Copies the Hugging Face folder (weights, tokenizer) to the run as the model `model`; its id."""
     labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]

@@ -198,11 +198,14 @@ class PipelineRun:
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)
 
-    def log_text_classifier(self, folder: Path) -> None:
-        """Logs a Hugging Face sequence classifier, with its tokenizer, as a pyfunc."""
-        from fromzero.tracking.models import log_text_classifier
+    def log_model(self, folder: Path) -> None:
+        """A classifier of texts goes as a pyfunc, any other model as the Hugging Face folder that it is."""
+        from fromzero.tracking.models import is_text_classifier, log_text_classifier
 
-        self._model_id = log_text_classifier(self.uri, self.run_id, folder)
+        if is_text_classifier(folder):
+            self._model_id = log_text_classifier(self.uri, self.run_id, folder)
+        else:
+            self.log_folder(folder, "model")
 
     def end_stage(self, name: str, status: Status) -> None:
         if name in self._stages:

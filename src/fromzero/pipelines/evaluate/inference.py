@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # of no effect on the scores, only on speed
 
 
-def predictions_of(task: Task, folder: Path, table: pa.Table, facts: Facts, title: str) -> list[Prediction]:
-    """One for each row of `table`, of the model in `folder`; batches are of similar length, to pad little.
+def loaded(task: Task, folder: Path, facts: Facts) -> tuple[Any, Any]:
+    """The model in `folder`, ready to be asked, and its processor.
 
     Raises:
         ArtifactError: the model was made for other labels than those of the examples.
@@ -28,16 +28,23 @@ def predictions_of(task: Task, folder: Path, table: pa.Table, facts: Facts, titl
 
     model: Any = task.load(folder)
     _refuse_other_labels(model.config, facts, folder)
-    processor = task.load_processor(folder)
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    model.eval().to(device)
+    model.eval().to(torch.accelerator.current_accelerator() or torch.device("cpu"))
+    return model, task.load_processor(folder)
+
+
+def predictions_of(
+    task: Task, model: Any, processor: Any, table: pa.Table, facts: Facts, title: str
+) -> list[Prediction]:
+    """One for each row of `table`; batches are of similar length, to pad little."""
+    import torch
+
     encoded = [{"row": row, **example} for row, example in enumerate(task.encode(processor, table, facts))]
     encoded.sort(key=_length)
     said: list[tuple[int, Prediction]] = []
     with track(title, total=len(encoded)) as advance, torch.inference_mode():
         for first in range(0, len(encoded), BATCH_SIZE):
             examples = encoded[first : first + BATCH_SIZE]
-            batch = _moved(task.collate(examples, processor), device)
+            batch = _moved(task.collate(examples, processor), model.device)
             predictions = task.predict(model, batch, processor)
             said += zip([example["row"] for example in examples], predictions, strict=True)
             advance(len(examples))

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from hydra.utils import instantiate
 
 from fromzero.artifacts import Artifact, Draft
+from fromzero.pipelines.evaluate.attributions import attributions
 from fromzero.pipelines.evaluate.bootstrap import Scores, intervals
-from fromzero.pipelines.evaluate.inference import predictions_of
+from fromzero.pipelines.evaluate.inference import loaded, predictions_of
 from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.page import Origin, html_page
 from fromzero.pipelines.evaluate.report import flat
@@ -29,6 +30,7 @@ def predict(
     task_examples: Artifact,
     task: dict[str, Any],
     given: str | None,
+    attributed: int,
     scratch: str,
     finetuned_model: Artifact | None = None,
     random_model: Artifact | None = None,
@@ -36,7 +38,8 @@ def predict(
     """What the models say of each test example; or the one that is `given`, a folder or a name, alone.
 
     The draft holds `predictions.parquet`: the test examples, and for each model a column of its name with
-    its predictions as JSON. Its fact `models` tells, by name, how each was made; the first one is ours.
+    its predictions as JSON; and `attributions.json`, of `attributed` predictions of the first model. Its fact
+    `models` tells, by name, how each was made; the first one is ours.
 
     Raises:
         ArtifactError: a model was made for other labels than those of the examples.
@@ -52,11 +55,16 @@ def predict(
     folders = {name: artifact.path for name, artifact in made.items()}
     if given is not None:
         folders = {Path(given).name: Path(given)}
+    table, rests_on = test, []
     for name, folder in folders.items():
-        said = predictions_of(the_task, folder, test, facts, title=f"evaluating {name}")
-        test = test.append_column(name, pa.array([json.dumps(one, ensure_ascii=False) for one in said]))
+        model, processor = loaded(the_task, folder, facts)
+        said = predictions_of(the_task, model, processor, test, facts, title=f"evaluating {name}")
+        table = table.append_column(name, pa.array([json.dumps(one, ensure_ascii=False) for one in said]))
+        if name == next(iter(folders)):
+            rests_on = attributions(the_task, model, processor, test, facts, said, attributed)
     with Draft("predictions", Path(scratch)) as draft:
-        pq.write_table(test, draft.path / "predictions.parquet", compression="zstd")
+        pq.write_table(table, draft.path / "predictions.parquet", compression="zstd")
+        (draft.path / "attributions.json").write_text(json.dumps(rests_on), encoding="utf-8")
         draft.facts["models"] = {name: _origin(made.get(name)) for name in folders}
         return draft
 
@@ -95,6 +103,7 @@ def report(
     }
     with Draft("report", Path(scratch)) as draft:
         sections = sections_of(the_task, truth, said[results["ours"]], evaluate.worst_errors, draft.path)
+        sections.attributions = _attributions(predictions.path, truth, said[results["ours"]])
         results |= {"classes": sections.classes}
         (draft.path / "metrics.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         origin = Origin.of(predictions, task_examples, base_model, task)
@@ -107,6 +116,20 @@ def _said(task: Task, examples: pa.Table, table: pa.Table, models: list[str]) ->
     """Name of the row -> predictions; the models first, then the baselines."""
     said = {name: [json.loads(text) for text in table[name].to_pylist()] for name in models}
     return said | task.baselines(part(examples, "train"), part(examples, "test"))
+
+
+def _attributions(folder: Path, truth: pa.Table, said: list[Prediction]) -> list[dict[str, Any]]:
+    """As they were written, with where each text stands, its label and what was said."""
+    rows = json.loads((folder / "attributions.json").read_text(encoding="utf-8"))
+    return [
+        {
+            "source": truth["source"][one["row"]].as_py(),
+            "label": truth["label"][one["row"]].as_py(),
+            "said": said[one["row"]]["label"],
+            "tokens": one["tokens"],
+        }
+        for one in rows
+    ]
 
 
 def _base_scores(base_model: Artifact | None) -> dict[str, float]:

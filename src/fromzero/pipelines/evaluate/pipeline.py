@@ -6,6 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from fromzero.pipelines.evaluate import nodes
 
+ASKED = {"given": "params:evaluate.model", "attributed": "params:evaluate.attributions"}
 READ = {"predictions": "predictions", "evaluate": "params:evaluate", "seed": "params:seed"}
 
 
@@ -29,7 +30,7 @@ def create_pipeline(*, base: bool = True, comparison: bool = True, given: bool =
         [
             Node(
                 nodes.predict,
-                inputs={**common, **models, "given": "params:evaluate.model"},
+                inputs={**common, **models, **ASKED},
                 outputs="predictions",
                 name="predict",
             ),

@@ -40,7 +40,7 @@ def _in_letters(name: str) -> str:
 def spelled(metric: str) -> str:
     """`macro_f1` -> `macro F1`, with an arrow where less is better."""
     words = metric.replace("_", " ")
-    words = re.sub(r"\b(f1|bleu|rmse|mae|wer|cer|rouge\w*)\b", lambda found: found[0].upper(), words)
+    words = re.sub(r"\b(f1|bleu|rmse|mae|wer|cer|rouge( \w)?)\b", lambda found: found[0].upper(), words)
     return words + (" ↓" if lower_is_better(metric) else "")
 
 

@@ -32,6 +32,7 @@ class Sections:
         calibration_error: see `calibration`.
         errors: the worst predictions: `source`, and `fields`, (kind, name, value) of what is shown; kinds are
             `given`, `is` (the truth that a prediction is to be held against) or `said`.
+        attributions: `source`, `label`, `said`, and (token, weight between -1 and 1) as `tokens`.
     """
 
     classes: Scores = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Sections:
     figures: dict[str, Path] = field(default_factory=dict)
     calibration_error: float | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)
+    attributions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def sections_of(
