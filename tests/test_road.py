@@ -367,6 +367,7 @@ def test_compose_prints_what_a_run_uses(finished: tuple[Path, str]) -> None:
     [
         ("+model.hidden_sise=64", "model.hidden_sise is unknown to LlamaConfig; nearest: hidden_size"),
         ("model.hidden_size=abc", "model: LlamaConfig refuses it"),
+        ("objective=masked_lm", "LlamaConfig is of the kind decoder: set model=bert_nano"),
     ],
 )
 def test_a_wrong_model_is_refused_before_any_work(tmp_path: Path, override: str, line: str) -> None:

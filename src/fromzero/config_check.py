@@ -28,7 +28,7 @@ SECTIONS = {
 }
 """Key of the configuration -> the options that its stage reads."""
 
-SWAPPABLE = ("data", "tokenizer", "model", "optimizer", "schedule", "task")
+SWAPPABLE = ("data", "tokenizer", "model", "objective", "optimizer", "schedule", "task")
 """Keys that hold one option of the group of that name, a `_target_` and its keywords."""
 
 

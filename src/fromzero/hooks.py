@@ -93,16 +93,20 @@ class DevicesHooks:
 class ModelHooks:
     """Refuses, before any work, a model section that its config class does not know or accept.
 
-    Not with the rest of the configuration: transformers takes seconds to import, and would be imported for
-    every command.
+    And a model of another kind than the objective trains. Not with the rest of the configuration:
+    transformers takes seconds to import, and would be imported for every command.
     """
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
         if any("params:model" in node.inputs for node in pipeline.nodes):
-            from fromzero.models.causal_lm import build_config
+            from hydra.utils import instantiate
 
-            build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            from fromzero.models.causal_lm import build_config
+            from fromzero.models.language_models import refuse_other_kind
+
+            config = build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            refuse_other_kind(config, instantiate(catalog.load("params:objective")).kind)
 
 
 class ManifestHooks:

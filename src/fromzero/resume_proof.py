@@ -53,7 +53,7 @@ def _job(stage: str, context: KedroContext, folder: Path) -> Job:
         build: Any = pretraining.build
         names, chosen = (
             ("tokenizer", "token_shards"),
-            options("model", "optimizer", "schedule", "pretrain", "seed"),
+            options("model", "objective", "optimizer", "schedule", "pretrain", "seed"),
         )
     else:
         build = finetuning.build

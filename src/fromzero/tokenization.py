@@ -6,7 +6,7 @@ The alphabet is all 256 bytes, so nothing is ever unknown. Special tokens exist 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 SPECIAL_TOKENS = [BOS, EOS, PAD]
 """Ids 0, 1, 2. A document is `BOS tokens EOS`; PAD fills batches and never enters a loss."""
 SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+MASK = "<|mask|>"
+"""Where an objective hides tokens behind it, a model has it above the vocabulary that the text needs."""
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, split_digits: bool = False) -> Tokenizer:
@@ -56,6 +58,19 @@ def train_bpe(texts: Iterable[str], vocab_size: int, split_digits: bool = False)
     return tokenizer
 
 
+def with_special_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> Tokenizer:
+    """A copy with `tokens` above its vocabulary, in order; what ids a text has stays the same.
+
+    So an objective may need tokens of its own, and the shards are those of all objectives.
+    """
+    from tokenizers import Tokenizer
+
+    extended = Tokenizer.from_str(tokenizer.to_str())
+    extended.add_special_tokens(list(tokens))
+    extended.encode_special_tokens = True
+    return extended
+
+
 def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int | None = None) -> None:
     """Writes the Hugging Face form, which `AutoTokenizer.from_pretrained(directory)` reads.
 
@@ -69,6 +84,8 @@ def fast_tokenizer(tokenizer: Tokenizer, context: int | None = None) -> PreTrain
     from transformers import PreTrainedTokenizerFast
 
     options: dict[str, Any] = {} if context is None else {"model_max_length": context}
+    if tokenizer.token_to_id(MASK) is not None:
+        options["mask_token"] = MASK
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
@@ -91,7 +108,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
 def token_bytes(tokenizer: Tokenizer) -> list[int]:
     """Number of bytes that each token id stands for; 0 for special tokens. For bits per byte."""
-    special = {tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+    special = tokenizer.get_added_tokens_decoder()
     # In the byte-level alphabet each character of a token is one byte.
     tokens = {index: token for token, index in tokenizer.get_vocab().items()}
     return [0 if index in special else len(tokens[index]) for index in range(len(tokens))]

@@ -28,6 +28,8 @@ class PackedText:
     document's EOS to the next one's BOS is not learnt.
     """
 
+    padding = 0.0
+
     def __init__(
         self,
         train: Shard,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
 from fromzero.models.config import known_options, strict_config
+from fromzero.models.language_models import random_language_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,11 +29,4 @@ def build_config(model: dict[str, Any], **fixed: Any) -> PretrainedConfig:
 
 
 def random_causal_lm(config: PretrainedConfig) -> PreTrainedModel:
-    """Weights drawn by the config's own rule from torch's global generator, in float32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    network: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=torch.float32, attn_implementation="sdpa"
-    )
-    return network
+    return random_language_model(config, "decoder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOWER_IS_BETTER = frozenset({"loss", "bits_per_byte", "rmse", "mae", "wer", "cer"})
+LOWER_IS_BETTER = frozenset({"loss", "bits_per_byte", "masked_bits_per_byte", "rmse", "mae", "wer", "cer"})
 
 
 def lower_is_better(metric: str) -> bool:

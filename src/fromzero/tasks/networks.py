@@ -97,7 +97,10 @@ def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
 
 
 def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
-    """All of the checkpoint's body must be there, only the head is drawn."""
+    """All of the checkpoint's body must be there, only the head is drawn.
+
+    The pooler of BERT and its like counts as head: a masked language model has none.
+    """
     import torch
 
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
@@ -109,7 +112,8 @@ def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreT
             output_loading_info=True,
         )
     drawn = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-    lacking = [name for name in drawn if name.startswith(f"{model.base_model_prefix}.")]
+    body = f"{model.base_model_prefix}."
+    lacking = [name for name in drawn if name.startswith(body) and not name.startswith(f"{body}pooler.")]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"

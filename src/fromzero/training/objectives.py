@@ -42,22 +42,59 @@ class NextToken:
 
     bytes_of_token: Tensor
 
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """[B·T, vocabulary] in float32."""
+        return next_token_logits(model, batch)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(
-            next_token_logits(model, batch), batch["labels"].flatten(), ignore_index=IGNORED
-        )
+        return F.cross_entropy(self.logits(model, batch), batch["labels"].flatten(), ignore_index=IGNORED)
 
     def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, int]:
         """(nats, tokens, bytes) of the batch's labels."""
         labels = batch["labels"].flatten()
-        nats = F.cross_entropy(next_token_logits(model, batch), labels, ignore_index=IGNORED, reduction="sum")
+        nats = F.cross_entropy(self.logits(model, batch), labels, ignore_index=IGNORED, reduction="sum")
         known = labels[labels != IGNORED]
-        return nats.item(), len(known), int(self.bytes_of_token.to(known.device)[known].sum())
+        return nats.item(), len(known), self.bytes_of(known)
+
+    def bytes_of(self, ids: Tensor) -> int:
+        return int(self.bytes_of_token.to(ids.device)[ids].sum())
 
     def metrics(self, outcomes: list[tuple[float, int, int]]) -> dict[str, float]:
         """`loss` in nats a token; `bits_per_byte` does not depend on the tokenizer."""
         nats, tokens, size = (math.fsum(column) for column in zip(*outcomes, strict=True))
         return {"loss": nats / tokens, "bits_per_byte": nats / math.log(2) / size}
+
+
+@dataclass(frozen=True)
+class HiddenTokens(NextToken):
+    """Cross entropy, in nats, of what is hidden in a text, given the rest of it.
+
+    Attributes:
+        labels_show_all: the labels are the whole text, not what is hidden of it.
+    """
+
+    labels_show_all: bool = False
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        if "decoder_input_ids" in inputs:
+            inputs["use_cache"] = False  # type: ignore[assignment]
+        logits: Tensor = model(**inputs).logits
+        return logits.flatten(0, 1).float()
+
+    def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, int]:
+        """(nats, tokens of the labels, bytes that are hidden)."""
+        nats, tokens, size = super().outcome(model, batch)
+        return nats, tokens, size - self.labels_show_all * self.bytes_of(batch["input_ids"])
+
+    def metrics(self, outcomes: list[tuple[float, int, int]]) -> dict[str, float]:
+        """`masked_bits_per_byte`: bits for a hidden byte when the rest is known, on both sides.
+
+        That is no code length of a text, and not to be compared with the `bits_per_byte` of next tokens: of
+        a masked LM, which says all hidden tokens at once, it is a pseudo-likelihood.
+        """
+        named = super().metrics(outcomes)
+        return {"loss": named["loss"], "masked_bits_per_byte": named["bits_per_byte"]}
 
 
 def next_token_logits(model: nn.Module, batch: Batch) -> Tensor:

@@ -6,14 +6,11 @@ import logging
 from functools import partial
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fromzero.artifacts import Artifact, ArtifactError, Draft
 from fromzero.pipelines.pretrain.options import PretrainOptions
 from fromzero.training.options import TrainerOptions
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +19,7 @@ def pretrain_base_model(
     tokenizer: Artifact,
     token_shards: Artifact,
     model: dict[str, Any],
+    objective: dict[str, Any],
     optimizer: dict[str, Any],
     schedule: dict[str, Any],
     pretrain: PretrainOptions,
@@ -29,17 +27,20 @@ def pretrain_base_model(
     seed: int,
     scratch: str,
 ) -> Draft:
-    """Trains a causal language model from random weights, scores it on the test part, lets it speak.
+    """Trains a language model from random weights, scores it on the test part, lets it speak.
 
-    The draft is a Hugging Face folder: `AutoModelForCausalLM` and `AutoTokenizer` load it anywhere.
+    The draft is a Hugging Face folder: `AutoTokenizer` loads it anywhere, and so does `AutoModelForCausalLM`,
+    or what else the objective is for.
 
     Raises:
         ArtifactError: the shards were made with another tokenizer.
     """
-    from transformers import AutoModelForCausalLM
+    from hydra.utils import instantiate
 
+    from fromzero.models.language_models import load_language_model
     from fromzero.pipelines.pretrain import training
-    from fromzero.tokenization import load_tokenizer, save_tokenizer
+    from fromzero.pipelines.pretrain.samples import samples
+    from fromzero.tokenization import fast_tokenizer
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, finish
     from fromzero.training.job import Job
@@ -48,8 +49,11 @@ def pretrain_base_model(
 
     _check_fit(tokenizer, token_shards)
     inputs = {"tokenizer": tokenizer.digest, "token_shards": token_shards.digest}
-    parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "seed": seed}
-    options = {**parts, "pretrain": pretrain.model_dump(mode="json")}
+    parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    options = {**parts, "pretrain": pretrain.model_dump(mode="json"), "seed": seed}
+    learnt = instantiate(objective)
+    extended = training.with_own_tokens(tokenizer.path, learnt, pretrain.context)
+    text_tokenizer = fast_tokenizer(extended, pretrain.context)
     checkpoints, resume_from = begin(
         Fingerprint.of("base", inputs, options),
         Path(scratch) / ".checkpoints",
@@ -61,30 +65,35 @@ def pretrain_base_model(
         job = Job.of(training.build, artifacts, options, trainer, checkpoints, draft.path)
         curve = stage_logger(checkpoints, resumed=resume_from is not None)
         outcome = launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))
-        network = AutoModelForCausalLM.from_pretrained(draft.path)
-        objective = training.objective(tokenizer.path)
+        network = load_language_model(draft.path, learnt.kind)
+        source = training.text_source(learnt, token_shards, extended, pretrain, seed)
+        loss = learnt.loss(training.bytes_of_tokens(extended))
         draft.facts |= {
             **outcome,
             "parameters": network.num_parameters(),
             **{
-                split: score(network, objective, batches, outcome["precision"])
-                for split, batches in training.held_out(token_shards, pretrain, seed)
+                split: score(network, loss, batches, outcome["precision"])
+                for split, batches in training.held_out(source, token_shards)
             },
-            "samples": _samples(network, tokenizer, pretrain, seed),
+            "samples": samples(network, text_tokenizer, source, pretrain, seed),
         }
         for split in ("validation", "test"):
             _say(split, draft.facts.get(split))
         for sample in draft.facts["samples"]:
             logger.info("it writes:\n%s", indent(sample, "    "))
-        save_tokenizer(load_tokenizer(tokenizer.path), draft.path, pretrain.context)
+        text_tokenizer.save_pretrained(draft.path)
         draft.afterwards = partial(finish, checkpoints)
         return draft
 
 
 def _say(split: str, scores: dict[str, float] | None) -> None:
-    if scores is not None:
-        line = "%s: %.3f nats a token, %.3f bits a byte"
-        logger.info(line, split, scores["loss"], scores["bits_per_byte"])
+    if scores is None:
+        return
+    line = "%s: %.3f nats a token, %.3f bits a byte"
+    if "masked_bits_per_byte" in scores:
+        line = "%s: %.3f nats a token, %.3f bits a hidden byte (to be compared with the like alone)"
+    _, bits = scores.values()
+    logger.info(line, split, scores["loss"], bits)
 
 
 def _check_fit(tokenizer: Artifact, token_shards: Artifact) -> None:
@@ -94,26 +103,3 @@ def _check_fit(tokenizer: Artifact, token_shards: Artifact) -> None:
             f"{token_shards.path} was made with tokenizer {made_with[:12]}, but {tokenizer.path} is "
             f"{tokenizer.digest[:12]}: run kedro run --pipeline tokenize"
         )
-
-
-def _samples(
-    network: PreTrainedModel, tokenizer: Artifact, pretrain: PretrainOptions, seed: int
-) -> list[str]:
-    """One continuation of each prompt, drawn at temperature 0.8 from the 50 likeliest tokens."""
-    import torch
-    from transformers import AutoTokenizer
-
-    torch.manual_seed(seed)
-    text_tokenizer = AutoTokenizer.from_pretrained(tokenizer.path)
-    samples = []
-    for prompt in pretrain.prompts:
-        ids = [text_tokenizer.bos_token_id, *text_tokenizer.encode(prompt, add_special_tokens=False)]
-        output = network.generate(  # type: ignore[operator]
-            torch.tensor([ids], device=network.device),
-            max_length=min(len(ids) + pretrain.sample_tokens, pretrain.context),
-            do_sample=True,
-            temperature=0.8,
-            top_k=50,
-        )
-        samples.append(str(text_tokenizer.decode(output[0], skip_special_tokens=True)))
-    return samples

@@ -16,6 +16,7 @@ def create_pipeline() -> Pipeline:
                     "tokenizer",
                     "token_shards",
                     "params:model",
+                    "params:objective",
                     "params:optimizer",
                     "params:schedule",
                     "params:pretrain",

@@ -12,9 +12,10 @@ from fromzero.errors import UserError
 from fromzero.pipelines.pretrain.options import PretrainOptions
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from fromzero.batching.datamodule import Batch
-    from fromzero.batching.packed import PackedText
-    from fromzero.training.objectives import NextToken
+    from fromzero.training.pretraining import Pretraining, TextSource
     from fromzero.training.run import Training
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ def build(
     tokenizer: str,
     token_shards: str,
     model: dict[str, Any],
+    objective: dict[str, Any],
     optimizer: dict[str, Any],
     schedule: dict[str, Any],
     pretrain: dict[str, Any],
@@ -32,36 +34,46 @@ def build(
     """`tokenizer` and `token_shards` are folders of artifacts, the rest are sections of the configuration.
 
     Raises:
-        UserError: the shards are too short, or hold a document without its end.
+        UserError: the shards are too short, or hold a document without its end; the objective is for another
+            kind of model.
     """
     from hydra.utils import instantiate
     from pytorch_lightning import seed_everything
 
-    from fromzero.models.causal_lm import build_config, random_causal_lm
+    from fromzero.models.causal_lm import build_config
+    from fromzero.models.language_models import random_language_model, refuse_other_kind
     from fromzero.training.run import Training
 
-    options = PretrainOptions.model_validate(pretrain)
+    options, learnt = PretrainOptions.model_validate(pretrain), instantiate(objective)
     shards = Artifact.open(Path(token_shards), verify=False)  # the node has, once for all ranks
     facts, loop = shards.manifest.facts, options.trainer
+    extended = with_own_tokens(Path(tokenizer), learnt, options.context)
     config = build_config(
         model,
-        vocab_size=facts["vocab_size"],
+        vocab_size=extended.get_vocab_size(),
         bos_token_id=facts["bos_id"],
         eos_token_id=facts["eos_id"],
         pad_token_id=facts["pad_id"],
+        forced_eos_token_id=facts["eos_id"],
         max_position_embeddings=options.context,
     )
+    refuse_other_kind(config, learnt.kind)
+    if config.is_encoder_decoder:  # not all of their classes have it among their options
+        config.decoder_start_token_id = facts["bos_id"]
     seed_everything(seed, verbose=False)
-    network = random_causal_lm(config)
+    network = random_language_model(config, learnt.kind)
     logger.info("%s with %.2f M parameters", config.model_type, network.num_parameters() / 1e6)
-    source = _source(shards, options, seed)
+    source = text_source(learnt, shards, extended, options, seed)
     epochs = loop.max_steps * loop.accumulate / source.batches_an_epoch
-    logger.info("%d steps, %.2f passes over the train part", loop.max_steps, epochs)
+    logger.info(
+        "%d steps, %.2f passes over the train part, %.1f %% of it padding",
+        *(loop.max_steps, epochs, 100 * source.padding),
+    )
     return Training(
         name="pretraining",
         section="pretrain",
         model=network,
-        objective=objective(Path(tokenizer)),
+        objective=learnt.loss(bytes_of_tokens(extended)),
         source=source,
         optimizer=instantiate(optimizer, _partial_=True),
         schedule=instantiate(schedule, total_steps=loop.max_steps),
@@ -72,30 +84,35 @@ def build(
     )
 
 
-def objective(tokenizer: Path) -> NextToken:
+def with_own_tokens(tokenizer: Path, objective: Pretraining, context: int) -> Tokenizer:
+    """The tokenizer in that folder, with the special tokens of the objective above its vocabulary."""
+    from fromzero.tokenization import load_tokenizer, with_special_tokens
+
+    return with_special_tokens(load_tokenizer(tokenizer), objective.special_tokens(context))
+
+
+def bytes_of_tokens(tokenizer: Tokenizer) -> Any:
     import torch
 
-    from fromzero.tokenization import load_tokenizer, token_bytes
-    from fromzero.training.objectives import NextToken
+    from fromzero.tokenization import token_bytes
 
-    return NextToken(torch.tensor(token_bytes(load_tokenizer(tokenizer))))
+    return torch.tensor(token_bytes(tokenizer))
 
 
-def held_out(
-    token_shards: Artifact, pretrain: PretrainOptions, seed: int
-) -> Iterator[tuple[str, Iterator[Batch]]]:
+def held_out(source: TextSource, token_shards: Artifact) -> Iterator[tuple[str, Iterator[Batch]]]:
     """The held-out parts that have any text (a corpus cut by `tail` may have no test part), whole."""
     from fromzero.batching.shards import Shard
 
     facts = token_shards.manifest.facts
-    source = _source(token_shards, pretrain, seed)
     for split in ("validation", "test"):
         if facts[split]["tokens"] > source.context:
             yield split, source.every_batch(Shard.open(token_shards.path, split, facts["vocab_size"]))
 
 
-def _source(token_shards: Artifact, pretrain: PretrainOptions, seed: int) -> PackedText:
-    from fromzero.batching.packed import PackedText
+def text_source(
+    objective: Pretraining, token_shards: Artifact, tokenizer: Tokenizer, pretrain: PretrainOptions, seed: int
+) -> TextSource:
+    """Raises `UserError` where the shards are too short, or hold a document without its end."""
     from fromzero.batching.shards import Shard
 
     facts = token_shards.manifest.facts
@@ -104,12 +121,12 @@ def _source(token_shards: Artifact, pretrain: PretrainOptions, seed: int) -> Pac
     )
     if (train.tokens[train.ends - 1] != facts["eos_id"]).any():
         raise UserError(f"{token_shards.path}: a document without its end; a model would never learn to stop")
-    return PackedText(
+    return objective.source(
         train,
         validation,
+        tokenizer,
         context=pretrain.context,
         batch_size=pretrain.trainer.batch_size,
-        bos_id=facts["bos_id"],
         seed=seed,
         validation_windows=pretrain.validation_windows,
     )
