@@ -80,7 +80,7 @@ def answer_batch(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
 
 
 def asked_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """([asked, vocabulary] in float32, [asked]) logits and labels of all tokens of the batch that are asked for.
+    """Logits ([asked, vocabulary], float32) and labels ([asked]) of all tokens that the batch asks for.
 
     A cache would only cost memory: nothing is generated.
     """

@@ -1,4 +1,4 @@
-"""Chats from the user's own tables: a column of messages, or one (or several, joined) with what a user asks."""
+"""Chats from the user's own tables: of a column of messages, or of columns with what a user asks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Chats: how data sets write them down, the template that makes a text of them, which of its tokens are learnt.
+"""Chats: how data sets write them, the template that makes text of them, which of its tokens are learnt.
 
-A tokenizer without a template of its own gets `TEMPLATE`. Its markers are ordinary text: no token is added and
-the model stays as large as it is. What a message says never becomes a special token: `<|eos|>` in it is
+A tokenizer without a template of its own gets `TEMPLATE`. Its markers are ordinary text: no token is added,
+and the model stays as large as it is. What a message says never becomes a special token: `<|eos|>` in it is
 written `< |eos|>`.
 """
 
@@ -11,12 +11,15 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
 from fromzero.tasks.answers import cut_answers
 from fromzero.tasks.task import Example
 from fromzero.tasks.text_task import IGNORED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assi
 """As data sets call them -> as templates do."""
 
 
-def with_template(tokenizer: Any) -> Any:
+def with_template(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     """The tokenizer itself, which now reads what its template writes: special tokens, too."""
     if tokenizer.chat_template is None:
         tokenizer.chat_template = TEMPLATE
@@ -164,8 +167,8 @@ def _pieces(tokenizer: Any, chat: Chat) -> Iterator[tuple[str, bool]]:
             end = answered.rfind(eos) + len(eos)
             if not (asked.startswith(done) and answered.startswith(asked) and end > len(asked)):
                 raise UserError(
-                    f"the tokenizer's chat template must end an answer by {eos} and leave what it wrote as it "
-                    "is when the chat goes on: give it another chat_template"
+                    f"the tokenizer's chat template must end an answer by {eos}, and leave what it wrote as "
+                    "it is when the chat goes on: give it another chat_template"
                 )
             yield asked[len(done) :], False
             yield answered[len(asked) : end], True

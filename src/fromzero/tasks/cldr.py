@@ -1,8 +1,9 @@
-"""English into Chinese as people wrote it: the names of the Unicode CLDR, which Babel carries, and dates by its patterns.
+"""English into Chinese, as people wrote it: names of the Unicode CLDR, which Babel carries, and dates.
 
 About 1,900 names (of languages, places, currencies, scripts, units, time zones …) and as many dates. Names of
 one thing (a time zone in winter and in summer) are in one part; so are all dates of a year. One format of
-dates is in the test part alone: a model has seen `Tuesday, March 5, 2019` and `March 2019`, not `March 5, 2019`.
+dates is in the test part alone: a model has seen `Tuesday, March 5, 2019` and `March 2019`, and is asked for
+`March 5, 2019`. The patterns of the dates are CLDR's, too.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ Row = dict[str, Any]
 
 
 def function_examples(corpus: Path, row: Callable[[Function], Row | None]) -> pa.Table:
-    """One row a function, in the corpus' own split; `row` gives `text` and the task's other columns, or nothing.
+    """One row a function, in the corpus' own split; `row` gives its `text` and other columns, or None.
 
-    A text that comes again, in its own part or an earlier one, is left out: what is tested was not trained on.
+    A text that a later part has, or its own before, is left out: what is tested was not trained on.
     """
     kept: list[Row] = []
     seen: set[str] = set()

@@ -1,6 +1,6 @@
 """Text in, text out, of an encoder-decoder or of a causal model: what tasks that write have in common.
 
-Which of both a model is, its tokenizer tells by `padding_side`: left for a causal one, as its generation asks.
+Which of both a model is, its tokenizer tells by `padding_side`: left for a causal one, as generating asks.
 An encoder reads `bos text eos`; a causal model continues `bos text separator` by the answer. Answers end in
 `eos`, which is learnt like any token.
 """
@@ -34,7 +34,7 @@ SMALLEST_PROMPT = 8
 
 
 class GenerationTask(TextTask):
-    """The examples have `text` and `target`; a prediction is `text`, beside what the target's likelihood needs.
+    """The examples have `text` and `target`; a prediction is `text`, and how likely `target` was.
 
     Attributes:
         separator: between text and target where a causal model reads both.
@@ -101,7 +101,8 @@ class GenerationTask(TextTask):
         if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
             config.decoder_start_token_id = processor.bos_token_id
             model.generation_config.decoder_start_token_id = processor.bos_token_id
-        model.generation_config.update(max_new_tokens=self.max_new_tokens, num_beams=self.beams)
+        model.generation_config.max_new_tokens = self.max_new_tokens
+        model.generation_config.num_beams = self.beams
         return model
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
@@ -159,6 +160,7 @@ def prompts(tokenizer: Any, texts: Sequence[str], separator: str, room: int) -> 
 
 def _padded_as(tokenizer: PreTrainedTokenizerFast, encoder_decoder: bool) -> PreTrainedTokenizerFast:
     tokenizer.padding_side = "right" if encoder_decoder else "left"
+    tokenizer.init_kwargs["padding_side"] = tokenizer.padding_side  # what is not in there is not saved
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # what is padded is masked, and never asked for
     return tokenizer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fromzero.errors import UserError
 from fromzero.models.config import strict_config
+from fromzero.models.language_models import WAYS, kind_of
 from fromzero.tasks.task import Network
 
 if TYPE_CHECKING:
@@ -82,8 +83,13 @@ def longest_input(base: Path | None, network: Network | None) -> int | None:
 def _writing(config: PretrainedConfig) -> Any:
     import transformers
 
-    kind = "Seq2SeqLM" if config.is_encoder_decoder else "CausalLM"
-    return getattr(transformers, f"AutoModelFor{kind}")
+    kind = kind_of(config)
+    if kind not in ("decoder", "encoder-decoder"):
+        raise UserError(
+            f"{type(config).__name__} does not write text: use a decoder such as llama_nano, or an "
+            "encoder-decoder such as t5_nano"
+        )
+    return getattr(transformers, WAYS[kind].auto)
 
 
 def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:

@@ -1,8 +1,8 @@
 """Of two answers a causal model learns to prefer one: direct preference optimisation (Rafailov et al. 2023).
 
 What the answers are weighed against is the frozen reference, the model that training starts from. It is run
-once, over the examples as they are encoded: no process of a training holds it. With the tokenizer it goes into
-the tuned model's folder, as `reference`, so that any example can be encoded later, far from the base.
+once, over the examples as they are encoded: no process of a training holds it. It goes with the tokenizer
+into the tuned model's folder, as `reference`: any example can be encoded later, without the base.
 
 Where no data are named, bodies of the library's functions are preferred to the same with one mistake.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class Preference(Instruction):
         self.beta, self.longest = beta, longest
 
     def processor(self, base: Path | None, train: pa.Table) -> Any:
-        checkpoint = base if self.network is None else self.network
+        checkpoint: Any = base if self.network is None else self.network
         return ReferencedTokenizer(super().processor(base, train), checkpoint)
 
     def load_processor(self, folder: Path) -> Any:
@@ -109,7 +109,7 @@ class Preference(Instruction):
         if max(len(prompt), len(body)) > self.longest or not parses(prompt, body):
             return None
         mistaken = corrupted(function.signature, body)
-        return mistaken and _row(chat_of(prompt, function.id), body, mistaken)
+        return None if mistaken is None else _row(chat_of(prompt, function.id), body, mistaken)
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
         chats, tokenizer = table["messages"].to_pylist(), processor.tokenizer
@@ -195,7 +195,7 @@ class Preference(Instruction):
         return scores
 
     def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
-        """The probability of the wrong preference, by the Bradley-Terry model; 0 where the right one is held."""
+        """The probability of the wrong preference (Bradley-Terry), or 0 where the right one is held."""
         if prediction["preferred"] == "chosen":
             return 0.0
         return 1 / (1 + math.exp(prediction.get("margin", -math.inf)))
@@ -210,18 +210,27 @@ class Preference(Instruction):
 
 
 def _pairs(examples: Sequence[Example], processor: Any) -> dict[str, Tensor]:
-    """All [examples, 2, …]. `answers` are the labels; by that name the examples, not they, would be counted."""
+    """All [examples, 2, …]; `answers` are labels, by another name since the loss is a mean over examples."""
     rows = [prompted(example["prompt"], example[name]) for example in examples for name in PAIR]
     batch = answer_batch(rows, processor.tokenizer.pad_token_id)
     batch["answers"] = batch.pop("labels")
-    return {name: tensor.unflatten(0, (-1, len(PAIR))) for name, tensor in batch.items()}
+    return {name: _two_each(tensor) for name, tensor in batch.items()}
 
 
 def _likelihoods(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
     """[examples, 2] log-likelihoods of the answers."""
-    names = {"input_ids": "input_ids", "attention_mask": "attention_mask", "prompt": "prompt", "answers": "labels"}
+    names = {
+        "input_ids": "input_ids",
+        "attention_mask": "attention_mask",
+        "prompt": "prompt",
+        "answers": "labels",
+    }
     rows = {new: batch[name].flatten(0, 1) for name, new in names.items()}
-    return -answer_nats(model, rows).unflatten(0, (-1, len(PAIR)))
+    return _two_each(-answer_nats(model, rows))
+
+
+def _two_each(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, len(PAIR), *tensor.shape[1:])
 
 
 def _preferred(margin: float) -> str:

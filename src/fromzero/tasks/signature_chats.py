@@ -16,7 +16,7 @@ QUESTIONS = 2
 
 
 def signature_chat(function: Function) -> Chat | None:
-    """The signature and a question, an answer, another question, its answer; None of one without parameters."""
+    """The signature with a question, the answer, one more of each; None of one without parameters."""
     questions = sorted(_questions(function.node.args), key=lambda pair: _place(function.id, pair[0]))
     chat: Chat = []
     for question, answer in questions[:QUESTIONS]:
@@ -32,7 +32,10 @@ def _questions(arguments: ast.arguments) -> Iterator[tuple[str, str]]:
         return
     yield "Which parameters does it have?", _listed(list(parameters))
     yield "How many parameters does it have?", f"{len(parameters)}."
-    yield "Which parameters must be given?", _listed([one for one, default in parameters.items() if not default])
+    yield (
+        "Which parameters must be given?",
+        _listed([one for one, default in parameters.items() if not default]),
+    )
     asked = sorted(parameters, key=lambda name: (not parameters[name], name))[:2]
     for name in asked:  # those with a default first
         default = parameters[name]

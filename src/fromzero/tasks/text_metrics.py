@@ -28,7 +28,7 @@ _HAN = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 def bleu(written: Texts, wanted: Texts) -> float:
     """Corpus BLEU, 0 to 100 (Papineni et al. 2002; sacrebleu).
 
-    Where the wanted texts hold Han characters sacrebleu's tokenization is `zh`, a character a token, else `13a`.
+    The tokenization is sacrebleu's `zh`, a Han character a token, where there are any, else its `13a`.
     """
     return _corpus_score("bleu zh" if any(map(_HAN.search, wanted)) else "bleu 13a", written, wanted)
 
@@ -41,7 +41,7 @@ def chrf(written: Texts, wanted: Texts) -> float:
 def rouge(written: Texts, wanted: Texts) -> dict[str, float]:
     """`rouge1`, `rouge2`, `rougeL`: mean F1, 0 to 1, without stemming (Lin 2004; rouge-score)."""
     rows = [_rouge_of(one, other) for one, other in zip(written, wanted, strict=True)]
-    return {name: math.fsum(column) / len(rows) for name, column in zip(ROUGE, zip(*rows), strict=True)}
+    return {name: math.fsum(row[place] for row in rows) / len(rows) for place, name in enumerate(ROUGE)}
 
 
 def exact_match(written: Texts, wanted: Texts) -> float:
@@ -90,7 +90,8 @@ def _statistics(name: str, written: str, wanted: str) -> list[int]:
 
 @cache
 def _metric(name: str) -> Any:
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
 
     kind, _, tokenize = name.partition(" ")
     return CHRF() if kind == "chrf" else BLEU(tokenize=tokenize, effective_order=False)

@@ -1,4 +1,4 @@
-"""A text in one language, the same in another; where no data are named, names and dates of the Unicode CLDR."""
+"""A text in one language, the same in another; where no data are named, names and dates of Unicode's CLDR."""
 
 from __future__ import annotations
 
@@ -33,21 +33,18 @@ class Translation(GenerationTask):
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Of the embedded examples also the exact matches of each `kind`."""
-        written, wanted = [one["text"].strip() for one in predictions], truth["target"].to_pylist()
-        kinds = truth["kind"].to_pylist() if "kind" in truth.column_names else []
-        of_kinds = {
-            f"exact_match_{kind}": exact_match(
-                *zip(*[pair for *pair, other in zip(written, wanted, kinds) if other == kind])
-            )
-            for kind in sorted(set(kinds))
-        }
-        return {
+        written, wanted = [one["text"] for one in predictions], truth["target"].to_pylist()
+        scores = {
             "bleu": bleu(written, wanted),
             "chrf": chrf(written, wanted),
             "exact_match": exact_match(written, wanted),
-            **of_kinds,
-            **token_loss(predictions),
         }
+        kinds = truth["kind"].to_pylist() if "kind" in truth.column_names else []
+        for kind in sorted(set(kinds)):
+            rows = [row for row, other in enumerate(kinds) if other == kind]
+            of_kind = exact_match([written[row] for row in rows], [wanted[row] for row in rows])
+            scores[f"exact_match_{kind}"] = of_kind
+        return {**scores, **token_loss(predictions)}
 
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
         texts, targets = (train[name].to_pylist() for name in ("text", "target"))
