@@ -1,6 +1,7 @@
 """Chats about the signatures of the library's functions, whose answers stand in the signatures.
 
-Two questions a function, chosen by hash: each kind comes often, and a function is asked the same every time.
+Two questions a function, chosen by the hash of its signature: each kind comes often, and two functions with
+the same signature are asked the same, so that they are told to be one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ QUESTIONS = 2
 
 def signature_chat(function: Function) -> Chat | None:
     """The signature with a question, the answer, one more of each; None of one without parameters."""
-    questions = sorted(_questions(function.node.args), key=lambda pair: _place(function.id, pair[0]))
+    questions = sorted(_questions(function.node.args), key=lambda pair: _place(function.signature, pair[0]))
     chat: Chat = []
     for question, answer in questions[:QUESTIONS]:
         asked = question if chat else f"{function.signature}\n\n{question}"
