@@ -89,7 +89,7 @@ def test_earlier_answers_are_still_asked_for_where_the_beginning_is_lost(tokeniz
 @pytest.mark.parametrize("template, talk", [(LATE, chat("a", "b", "c", "d")), (ENDLESS, chat("a", "b"))])
 def test_a_template_that_cannot_be_learnt_from_is_refused(tokenizer: Any, template: str, talk: Chat) -> None:
     tokenizer.chat_template = template
-    with pytest.raises(UserError, match="chat template must end an answer by <|eos|>, and leave"):
+    with pytest.raises(UserError, match=r"chat template must end an answer by <\|eos\|>, and leave"):
         chat_examples(tokenizer, [talk], 200, 50)
 
 

@@ -71,13 +71,14 @@ def of(tmp_path: Path, records: list[Any], **columns: Any) -> Instruction:
 def test_questions_about_signatures_are_answered_by_them(task: Instruction, corpus: Path) -> None:
     for row in task.examples(corpus).to_pylist():
         right = RIGHT[row["source"].partition(":")[2]]
-        question, answer, again, last = (message["content"] for message in row["messages"])
+        said = [message["content"].replace(f"low_{row['split']}", "low") for message in row["messages"]]
+        question, answer, again, last = said
         assert question.startswith("def ")
-        for asked, said in ((question.rpartition("\n")[2], answer), (again, last)):
+        for asked, answered in ((question.rpartition("\n")[2], answer), (again, last)):
             (expected,) = [want for start, want in right.items() if asked.startswith(start)]
-            assert said.replace(f"low_{row['split']}", "low") == expected
-        assert row["target"] == last
-        assert row["text"].startswith("user: def ") and row["text"].endswith(again)
+            assert answered == expected
+        assert row["target"] == row["messages"][-1]["content"]
+        assert row["text"].startswith("user: def ")
 
 
 def test_functions_with_one_signature_are_one_of_the_last_part(task: Instruction, corpus: Path) -> None:

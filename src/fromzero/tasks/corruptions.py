@@ -70,20 +70,17 @@ def _renamed(function: ast.stmt, code: str) -> Iterator[Edit]:
 
 
 def _dropped(function: ast.stmt, code: str) -> Iterator[Edit]:
-    """Whole lines of a statement that is not alone in its block."""
-    offset, lines = Offsets(code), code.split("\n")
-    blocks = [
-        getattr(node, name, []) for node in _plain(function) for name in ("body", "orelse", "finalbody")
-    ]
+    """The lines of a statement that is not alone in its block, and of no other."""
+    offset = Offsets(code)
+    nodes = [function, *_plain(function)]
+    blocks = [getattr(node, name, None) for node in nodes for name in ("body", "orelse", "finalbody")]
     for block in blocks:
         for node in block if isinstance(block, list) and len(block) > 1 else []:
-            line, column = _start(node)
-            alone = (
-                not lines[line - 1][:column].strip()
-                and not code[offset.end(node) :].partition("\n")[0].strip()
-            )
+            first, last = offset(node.lineno, 0), offset.end(node)
+            behind, newline, _ = code[last:].partition("\n")
+            alone = code[first : offset(*_start(node))].isspace() and not behind.strip().startswith(";")
             if alone and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield offset(line, 0) - 1, offset.end(node), ""
+                yield first, last + len(behind + newline), ""
 
 
 def _plain(node: ast.AST) -> Iterator[ast.AST]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -96,14 +96,14 @@ class GenerationTask(TextTask):
     def model(
         self, base: Path | None, processor: PreTrainedTokenizerFast, facts: Facts, *, random: bool
     ) -> PreTrainedModel:
-        model = super().model(base, processor, facts, random=random)
-        config: Any = model.config
+        model: Any = super().model(base, processor, facts, random=random)
+        config, writing = model.config, model.generation_config
         if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
-            config.decoder_start_token_id = processor.bos_token_id
-            model.generation_config.decoder_start_token_id = processor.bos_token_id
-        model.generation_config.max_new_tokens = self.max_new_tokens
-        model.generation_config.num_beams = self.beams
-        return model
+            config.decoder_start_token_id = writing.decoder_start_token_id = processor.bos_token_id
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(writing, name, getattr(processor, name))
+        writing.max_new_tokens, writing.num_beams = self.max_new_tokens, self.beams
+        return cast("PreTrainedModel", model)
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
         texts, answers = (table[name].to_pylist() for name in ("text", "target"))

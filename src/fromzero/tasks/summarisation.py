@@ -33,13 +33,14 @@ class Summarisation(GenerationTask):
         return {**rouge(written, truth["target"].to_pylist()), **token_loss(predictions)}
 
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
+        """Beside the neighbour: what the function's name says, or of texts of one's own the first sentence."""
         texts, summaries = (train[name].to_pylist() for name in ("text", "target"))
         asked = test["text"].to_pylist()
         nearest = nearest_neighbours(texts, asked, token_pattern=CODE_TOKEN)
+        name, lead = ("name", _name) if self.data is None else ("first sentence", _first_sentence)
         return {
             "nearest neighbour": [{"text": summaries[index]} for index in nearest],
-            **({"words of its name": [{"text": _name(text)} for text in asked]} if self.data is None else {}),
-            "first line": [{"text": text.strip().partition("\n")[0]} for text in asked],
+            name: [{"text": lead(text)} for text in asked],
         }
 
 
@@ -53,3 +54,7 @@ def _name(code: str) -> str:
     found = re.search(r"\bdef\s+(\w+)", code)
     assert found is not None  # it begins with a signature
     return " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", found[1])).lower()
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?。！？])\s|(?<=[。！？])|\n", text.strip(), maxsplit=1)[0]
