@@ -25,6 +25,7 @@ class Attempt:
         nodes: that it had to run when it first began.
         done: of these, the ones whose outputs are safe.
         run: id of its run in the store `uri` of MLflow.
+        result: what came out, of a command that another one waits for.
     """
 
     file: Path
@@ -32,6 +33,7 @@ class Attempt:
     done: list[str] = field(default_factory=list)
     uri: str | None = None
     run: str | None = None
+    result: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, pipelines: Sequence[str], config: Mapping[str, Any]) -> Attempt:
@@ -60,6 +62,10 @@ class Attempt:
 
     def finish_node(self, name: str) -> None:
         self.done.append(name)
+        self._write()
+
+    def finish(self, result: dict[str, Any]) -> None:
+        self.result = result
         self._write()
 
     def end(self) -> None:

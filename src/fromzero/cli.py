@@ -5,10 +5,11 @@ Options of `run` are taken from Kedro's own command, so a new version of Kedro b
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,31 @@ SELECTION = (
 )
 """Kedro's own ways to choose nodes, named alike in its command and its session; any replaces our plan."""
 
+PLAIN: dict[str, Any] = {
+    **dict.fromkeys((*SELECTION, "env", "conf_source", "runner")),
+    "params": {},
+    "load_versions": {},
+    "is_async": False,
+    "runner_params": {},
+}
+"""The options of a `kedro run` that has none."""
+
 
 @click.group(name="fromzero")
 def cli() -> None:
     """From raw data to a model: prepare, tokenize, pretrain, finetune, evaluate."""
+
+
+def _list_of(kind: type) -> Callable[..., list[Any]]:
+    """Of a text `1,2,3`, for an option of click."""
+
+    def read(context: click.Context, parameter: click.Parameter, text: str) -> list[Any]:
+        try:
+            return list(dict.fromkeys(kind(one.strip()) for one in text.split(",") if one.strip()))
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: write it as in 1,2,3") from None
+
+    return read
 
 
 @cli.command(params=list(kedro_run.params))
@@ -68,15 +90,12 @@ def run(
     if pipeline and pipelines:
         raise click.UsageError("Options '--pipeline' and '--pipelines' cannot be used together")
     names = [pipeline] if pipeline else list(dict.fromkeys(pipelines))
-    _set_log_level(verbose)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our models load in no time
-    if not sys.stdout.isatty():
-        os.environ.setdefault("COLUMNS", "160")  # rich would fold the lines of a log at 80
+    _calm(verbose)
     with one_line_errors(verbose=verbose):
         _run(names, overrides, options)
 
 
-def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) -> None:
+def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any], *, last: bool = True) -> None:
     from fromzero.attempt import set_current_attempt
     from fromzero.closing_words import closing_words, plan_words
     from fromzero.pipeline_registry import DEFAULT, Road
@@ -107,7 +126,7 @@ def _run(names: list[str], overrides: Sequence[str], options: dict[str, Any]) ->
             load_versions=options["load_versions"],
             **selection,
         )
-        closing_words(made, catalog)
+        closing_words(made, catalog, last=last)
 
 
 def _take(road: Road, names: list[str]) -> None:
@@ -150,19 +169,68 @@ def _runner(options: dict[str, Any]) -> AbstractRunner:
     return made
 
 
-def _set_log_level(verbose: bool) -> None:
+def _calm(verbose: bool) -> None:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # our models load in no time
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "160")  # rich would fold the lines of a log at 80
     if verbose:
         logging.getLogger("kedro").setLevel(logging.INFO)
         logging.getLogger("kedro.runner").setLevel(logging.INFO)
     else:
-        logging.getLogger("kedro.pipeline.node").addFilter(_calm)
+        logging.getLogger("kedro.pipeline.node").addFilter(_shorter)
 
 
-def _calm(record: logging.LogRecord) -> bool:
+def _shorter(record: logging.LogRecord) -> bool:
     """Of Kedro's lines about nodes, the one that names the node at its start, without its signature."""
     if record.msg == "Running node: %s" and isinstance(record.args, tuple):
         record.args = (str(record.args[0]).split(":")[0],)
     return record.levelno < logging.ERROR  # the error ends the command, in a line of ours
+
+
+@cli.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--seeds", default="1,2,3", show_default=True, callback=_list_of(int), help="One run each.")
+@click.option("--tasks", default="", callback=_list_of(str), help="Options of the group task, e.g. a,b,c.")
+@click.option(
+    "--pipeline",
+    type=click.Choice(["finetune", "evaluate"]),
+    default="finetune",
+    show_default=True,
+    help="evaluate trains only what is not there yet.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log everything, and show the traceback of an error.")
+def repeat(
+    overrides: tuple[str, ...], seeds: list[int], tasks: list[str], pipeline: str, verbose: bool
+) -> None:
+    """Run the road once a seed, and print mean ± standard deviation of every score.
+
+    OVERRIDES are those of `run`, for all runs alike; with --tasks, each seed walks all of them.
+    """
+    from fromzero.repeat import planned
+    from fromzero.repeat import repeat as repeated
+
+    def composed(given: list[str]) -> dict[str, Any]:
+        return dict(_context(given).config_loader["parameters"])
+
+    def walked(given: list[str]) -> dict[str, Any]:
+        _run([pipeline], given, PLAIN, last=False)
+        return dict(json.loads((Path(dataset.path) / "metrics.json").read_text(encoding="utf-8")))
+
+    if not seeds:
+        raise click.BadParameter("name one at least", param_hint="--seeds")
+    _calm(verbose)
+    with one_line_errors(verbose=verbose):
+        walks = planned(pipeline, seeds, tasks, overrides, composed)
+        context = _context(walks[0].overrides)
+        dataset: Any = context.catalog.get("report")
+        folder = Path(dataset.path).parent / "repeat"
+        click.echo(repeated(walks, context.project_path, folder, walked), nl=False)
+
+
+def _context(overrides: list[str]) -> KedroContext:
+    session = PlannedSession.create(runtime_params={OVERRIDES: overrides})
+    with session:
+        return session.load_context()
 
 
 @cli.command()

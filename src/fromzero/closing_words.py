@@ -37,22 +37,30 @@ def plan_words(plan: Plan, finished: Sequence[str] = ()) -> None:
         console.print("nothing to do: everything asked for is there and up to date")
 
 
-def closing_words(made: Mapping[str, Any], catalog: CatalogProtocol[Any, Any]) -> None:
-    """`made`: the outputs of the run, as `KedroSession.run` returns them."""
+def closing_words(made: Mapping[str, Any], catalog: CatalogProtocol[Any, Any], *, last: bool = True) -> None:
+    """
+    Args:
+        made: the outputs of the run, as `KedroSession.run` returns them.
+        last: nothing comes after the run but what is typed next.
+    """
     if "report" in made:
-        _scores(Path(made["report"].path), _location(catalog, "finetuned_model"))
+        _scores(Path(made["report"].path), _location(catalog, "finetuned_model"), last)
         return
     for name, dataset in made.items():
         if hasattr(dataset, "path"):
             _console().print(f"made {name}: {_relative(dataset.path)}", highlight=False, markup=False)
 
 
-def _scores(report: Path, model: Path) -> None:
-    from fromzero.pipelines.evaluate.report import score_table
+def _scores(report: Path, model: Path, last: bool) -> None:
+    from fromzero.pipelines.evaluate.report import fold_table, score_table
 
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     console = _console()
     console.print(score_table(metrics))
+    if metrics["cross_validation"] is not None:
+        console.print(fold_table(metrics["cross_validation"]))
+    if not last:
+        return
     console.print(f"model   {_relative(model)}", highlight=False, markup=False)
     console.print(f"report  {_relative(report / 'report.html')}", highlight=False, markup=False)
     console.print("next")

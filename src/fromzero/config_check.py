@@ -23,6 +23,7 @@ SECTIONS = {
     "tokenize": "fromzero.pipelines.tokenize.options.TokenizeOptions",
     "pretrain": "fromzero.pipelines.pretrain.options.PretrainOptions",
     "finetune": "fromzero.pipelines.finetune.options.FinetuneOptions",
+    "cv": "fromzero.pipelines.finetune.options.CrossValidationOptions",
     "evaluate": "fromzero.pipelines.evaluate.options.EvaluateOptions",
     "trainer": "fromzero.training.options.TrainerOptions",
 }

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import logging
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +27,9 @@ from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
 from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, StageRun, Status, set_current_run
-from fromzero.tracking.store import lose_patience
+from fromzero.tracking.store import at_no_cost
 from fromzero.training.launcher import refuse_precision, with_devices
 from fromzero.training.options import LoopOptions, uneven_share
-
-logger = logging.getLogger(__name__)
-
-LONG_WAIT = 20.0
-"""Seconds that a record may take to fail; a server that refuses the connection does so in three."""
 
 
 class SeedHooks:
@@ -204,7 +196,7 @@ class TrackingHooks:
         self._enter(stage)
         if self._run is None:
             return
-        with _at_no_cost():
+        with at_no_cost():
             set_current_run(self._run, stage)
             for name, value in inputs.items():
                 if isinstance(value, Artifact):
@@ -214,16 +206,17 @@ class TrackingHooks:
         """Closes the stage before, when none of its nodes is left; Kedro may run two stages in turns."""
         former, self._stage = self._stage, stage
         if self._run is not None and former is not None and former != stage and not self._left[former]:
-            with _at_no_cost():
+            with at_no_cost():
                 self._run.end_stage(former, "FINISHED")
 
     @hook_impl
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
         set_current_run(None)
-        if self._run is not None and "metrics" in outputs:
-            with _at_no_cost():
-                self._run.log_metrics(outputs["metrics"])
+        for name in ("metrics", "fold_metrics", "harness_metrics"):
+            if self._run is not None and name in outputs:
+                with at_no_cost():
+                    self._run.log_metrics(outputs[name])
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -232,7 +225,7 @@ class TrackingHooks:
         dataset = self._catalog.get(dataset_name)
         if not isinstance(dataset, ArtifactDataset):
             return
-        with _at_no_cost():
+        with at_no_cost():
             artifact = Artifact.open(dataset.path, verify=False)
             self._run.log_manifest(stage_of(node), dataset_name, artifact)
             if dataset_name == "report":
@@ -255,7 +248,7 @@ class TrackingHooks:
         if run is None:
             return
         atexit.unregister(self._end)
-        with _at_no_cost():
+        with at_no_cost():
             run.end(status, error)
         if self._former is not None:
             signal.signal(signal.SIGTERM, self._former)
@@ -271,14 +264,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-@contextmanager
-def _at_no_cost() -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    except Exception as error:  # a full disk or a locked store must not cost a finished training
-        if time.monotonic() - began > LONG_WAIT:
-            lose_patience()  # or the records to come would cost as much
-        logger.warning("MLflow lost a record, the run goes on: %s", str(error).partition("\n")[0])

@@ -16,19 +16,23 @@ DEFAULT = "__default__"
 
 @dataclass(frozen=True)
 class Road:
-    """Which of the stages a task needs; as it stands, all of them.
+    """Which of the stages a task needs; as it stands, all of them, and no cross-validation.
 
     Attributes:
         corpus: its examples come from the corpus.
         base: it fine-tunes our own base model.
         comparison: what it fine-tunes is also trained from random weights.
         given: a model from elsewhere is scored, and none is trained.
+        folds: what is trained is cross-validated, too.
+        harness: language models are asked the tasks of the evaluation harness, too.
     """
 
     corpus: bool = True
     base: bool = True
     comparison: bool = True
     given: bool = False
+    folds: bool = False
+    harness: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Road:
@@ -40,6 +44,8 @@ class Road:
             base=task.network is None,
             comparison=not callable(task.network),
             given=config["evaluate"]["model"] is not None,
+            harness=bool(config["evaluate"]["harness"]["tasks"]),
+            folds=config["cv"]["folds"] > 0 and config["evaluate"]["model"] is None,
         )
 
 
@@ -54,10 +60,18 @@ def register_pipelines(road: Road | None = None) -> dict[str, Pipeline]:
     prepared = Pipeline(prepare.create_pipeline(), tags=["prepare"])
     tokenized = prepared + Pipeline(tokenize.create_pipeline(), tags=["tokenize"])
     pretrained = tokenized + Pipeline(pretrain.create_pipeline(), tags=["pretrain"])
-    tuned = finetune.create_pipeline(corpus=road.corpus, base=road.base, comparison=road.comparison)
+    tuned = finetune.create_pipeline(
+        corpus=road.corpus, base=road.base, comparison=road.comparison, folds=road.folds
+    )
     if road.given:
         tuned = tuned.only_nodes("build_examples")
-    scored = evaluate.create_pipeline(base=road.base, comparison=road.comparison, given=road.given)
+    scored = evaluate.create_pipeline(
+        base=road.base,
+        comparison=road.comparison,
+        given=road.given,
+        folds=road.folds,
+        harness=road.harness,
+    )
     before = Pipeline([])
     if road.corpus:
         before += prepared

@@ -17,10 +17,11 @@ from fromzero.pipelines.evaluate.bootstrap import intervals
 from fromzero.pipelines.evaluate.calibration import calibration
 from fromzero.pipelines.evaluate.confusion import confusion_matrix, draw
 from fromzero.pipelines.evaluate.lengths import by_length
-from fromzero.pipelines.evaluate.nodes import FINETUNED, RANDOM, predict, report
+from fromzero.pipelines.evaluate.nodes import predict, report
 from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.report import better_than_ours, score_table, spelled
 from fromzero.tasks.examples import table_of
+from fromzero.tasks.inference import FINETUNED, RANDOM, loaded
 from fromzero.tasks.text_classification import TextClassification
 from fromzero.tokenization import save_tokenizer, train_bpe
 
@@ -230,7 +231,6 @@ def test_attributions_add_up_to_what_the_text_adds_to_the_logit(
     from captum.attr import LayerIntegratedGradients
 
     from fromzero.pipelines.evaluate.attributions import _nothing
-    from fromzero.pipelines.evaluate.inference import loaded
 
     shown = json.loads((predictions.path / "attributions.json").read_text())
     task = TextClassification(max_tokens=64)

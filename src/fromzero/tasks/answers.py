@@ -1,127 +1,59 @@
-"""Tokens that are asked for and tokens that are given, of both architectures that write text.
-
-An encoder-decoder reads `input_ids` and has `labels` of their own. A causal model reads one row of prompt and
-answer with `labels` of the same length, -100 on what is given; `prompt` says where the (last) answer begins.
-Prompts are padded on the left and answers on the right, so that in a batch all answers begin at one place.
-"""
+"""Answers that are words of a text: where they stand in it, and how near a given one is to a right one."""
 
 from __future__ import annotations
 
-import logging
+import re
+import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fromzero.errors import UserError
-from fromzero.tasks.task import Example
-from fromzero.tasks.text_task import IGNORED, padded, padded_inputs, token_ids
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-logger = logging.getLogger(__name__)
-
-Batch = Mapping[str, "Tensor"]
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def ended(tokenizer: Any, texts: Sequence[str], limit: int) -> list[list[int]]:
-    """`tokens eos` of each text, cut to `limit`: see `cut_answers`."""
-    return cut_answers([[*ids, tokenizer.eos_token_id] for ids in token_ids(tokenizer, texts)], limit)
+def answers_in(context: str, given: Any) -> tuple[list[str], list[int]]:
+    """The answers that stand in `context`, and where each begins, in characters.
 
-
-def cut_answers(answers: Sequence[list[int]], limit: int) -> list[list[int]]:
-    """The first `limit` tokens of each; one that is cut has no `eos`, since it does not end there.
-
-    Raises:
-        UserError: all are cut, so that nothing would teach a model to end.
+    Args:
+        given: a text, a list of texts, or SQuAD's `{"text": […], "answer_start": […]}`. Where no start is
+            given, or something else stands there, it is the first place that has the answer.
     """
-    cut = sum(len(answer) > limit for answer in answers)
-    if cut == len(answers) > 0:
-        raise UserError(
-            f"task.max_new_tokens={limit}: every answer is longer, and a model would not learn to end: "
-            f"use {min(map(len, answers))} or more"
-        )
-    if cut:
-        logger.info("%d of %d answers are longer than %d tokens and cut", cut, len(answers), limit)
-    return [answer[:limit] for answer in answers]
+    texts, starts = given, None
+    if isinstance(given, Mapping):
+        texts, starts = given.get("text"), given.get("answer_start")
+    texts = [texts] if isinstance(texts, str) else list(texts or [])
+    starts = list(starts) if isinstance(starts, Sequence) else [starts] * len(texts)
+    found = [(text, _start(context, text, start)) for text, start in zip(texts, starts, strict=False) if text]
+    there = [(text, start) for text, start in found if start >= 0]
+    return [text for text, _ in there], [start for _, start in there]
 
 
-def prompted(prompt: Sequence[int], answer: Sequence[int]) -> Example:
-    """The example of a causal model: the answer alone is asked for."""
-    return {
-        "input_ids": [*prompt, *answer],
-        "labels": [*[IGNORED] * len(prompt), *answer],
-        "prompt": len(prompt),
-    }
+def _start(context: str, text: str, start: Any) -> int:
+    if isinstance(start, int) and start >= 0 and context.startswith(text, start):
+        return start
+    return context.find(text)
 
 
-def answer_batch(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
-    """`input_ids`, `attention_mask`, `labels`, and for a causal model `prompt`; all [examples, …], int64."""
-    if "prompt" not in examples[0]:
-        labels = padded([example["labels"] for example in examples], IGNORED)
-        return {**padded_inputs(examples, pad_id), "labels": labels}
-    import torch
-
-    start = max(example["prompt"] for example in examples)
-    missing = [start - example["prompt"] for example in examples]
-
-    def moved(name: str, fill: int) -> list[list[int]]:
-        return [[*[fill] * some, *example[name]] for some, example in zip(missing, examples, strict=True)]
-
-    mask = [
-        [0] * some + [1] * len(example["input_ids"]) for some, example in zip(missing, examples, strict=True)
-    ]
-    return {
-        "input_ids": padded(moved("input_ids", pad_id), pad_id),
-        "attention_mask": padded(mask, 0),
-        "labels": padded(moved("labels", IGNORED), IGNORED),
-        "prompt": torch.full([len(examples)], start),
-    }
+def exact_match(said: str, answers: Sequence[str]) -> float:
+    """1 if it is one of `answers` once both are `normalised`, else 0."""
+    return float(normalised(said) in set(map(normalised, answers)))
 
 
-def asked_logits(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits ([asked, vocabulary], float32) and labels ([asked]) of all tokens that the batch asks for.
+def token_f1(said: str, answers: Sequence[str]) -> float:
+    """Of the words of `said` against those of the answer that it is nearest to (Rajpurkar et al. 2016)."""
+    return max(_f1(normalised(said).split(), normalised(answer).split()) for answer in answers)
 
-    A cache would only cost memory: nothing is generated.
+
+def normalised(text: str) -> str:
+    """In small letters, without punctuation, articles and needless blanks (Rajpurkar et al. 2016, 6.1).
+
+    Where that leaves no letter, as of `-1`, `''` or `a`, the text stays as it is: in code these are answers.
     """
-    labels = batch["labels"]
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    if "prompt" in batch:
-        positions = (batch["attention_mask"].cumsum(dim=1) - 1).clamp(min=0)
-        logits = model(**inputs, position_ids=positions, use_cache=False).logits[:, :-1]
-        labels = labels[:, 1:]
-    else:
-        logits = model(**inputs, labels=labels, use_cache=False).logits
-    asked = labels != IGNORED
-    return logits[asked].float(), labels[asked]
+    words = text.lower().translate(_PUNCTUATION)
+    words = " ".join(re.sub(r"\b(a|an|the)\b", " ", words).split())
+    return words if any(map(str.isalpha, words)) else " ".join(text.split())
 
 
-def answer_nats(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """[examples] nats of all that is asked for in each: its negative log-likelihood."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    logits, labels = asked_logits(model, batch)
-    rows = (batch["labels"] != IGNORED).nonzero()[:, 0]
-    nats = cross_entropy(logits, labels, reduction="none")
-    return torch.zeros(len(batch["labels"]), device=nats.device).index_add(0, rows, nats)
-
-
-def written(model: PreTrainedModel, batch: Batch, tokenizer: Any, limit: int, beams: int) -> list[str]:
-    """The likeliest answers, greedily or of `beams`, to their `eos` or `limit` tokens."""
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    if "prompt" in batch:
-        start = int(batch["prompt"][0])
-        inputs = {name: tensor[:, :start] for name, tensor in inputs.items()}
-    else:
-        start = 1  # what the decoder begins with
-    ids: Any = model.generate(  # type: ignore[operator]
-        **inputs,
-        max_new_tokens=limit,
-        num_beams=beams,
-        do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    texts: list[str] = tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
-    return texts
+def _f1(said: Sequence[str], right: Sequence[str]) -> float:
+    shared = (Counter(said) & Counter(right)).total()
+    return 2 * shared / (len(said) + len(right)) if shared else 0.0

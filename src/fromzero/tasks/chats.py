@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
-from fromzero.tasks.answers import cut_answers
+from fromzero.tasks.targets import cut_answers
 from fromzero.tasks.task import Example
 from fromzero.tasks.text_task import IGNORED
 

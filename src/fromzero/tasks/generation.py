@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
-from fromzero.tasks.answers import answer_batch, answer_nats, asked_logits, ended, prompted, written
+from fromzero.tasks.targets import answer_batch, answer_nats, asked_logits, ended, prompted, written
 from fromzero.tasks.examples import refuse_small_parts
 from fromzero.tasks.networks import AutoModelThatWrites, is_encoder_decoder
 from fromzero.tasks.tables import Tables

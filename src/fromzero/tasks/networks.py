@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,7 +35,8 @@ def network_model(
 
     if callable(network):
         drawn: Any = network
-        config = strict_config(drawn.func, "task.network", drawn.keywords, fixed)
+        options = {name: _plain(value) for name, value in drawn.keywords.items()}
+        config = strict_config(drawn.func, "task.network", options, fixed)
         return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
     checkpoint = network if network is not None else str(base)
     config = _config(checkpoint, fixed)
@@ -62,6 +63,13 @@ def is_encoder_decoder(base: Path | None, network: Network | None) -> bool:
         drawn: Any = network
         return bool(drawn.func.is_encoder_decoder)
     return bool(_config(network if network is not None else str(base), {}).is_encoder_decoder)
+
+
+def _plain(value: Any) -> Any:
+    """Hydra hands lists over as a kind of its own, which a config cannot be saved with."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
 
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
@@ -107,24 +115,37 @@ def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreT
 
     The pooler of BERT and its like counts as head: a masked language model has none.
     """
-    import torch
+    from transformers import AutoModel
 
     with _quiet():  # it would warn that the head is new and the old one unused, which is the point
-        model, loaded = auto.from_pretrained(
-            checkpoint,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # of a head for other labels
-            output_loading_info=True,
-        )
-    drawn = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-    body = f"{model.base_model_prefix}."
-    lacking = [name for name in drawn if name.startswith(body) and not name.startswith(f"{body}pooler.")]
+        model, lacking = _loaded(auto, checkpoint, config)
+        prefix = model.base_model_prefix
+        lacking = [name.removeprefix(f"{prefix}.") for name in lacking if name.startswith(f"{prefix}.")]
+        if lacking:
+            body, missing = _loaded(AutoModel, checkpoint, config)
+            if body.base_model_prefix != prefix:  # checkpoints of it have another name for the body (Llama's)
+                getattr(model, prefix).load_state_dict(body.state_dict())
+                lacking = missing
+    lacking = [name for name in lacking if not name.startswith("pooler.")]
     if lacking:
         raise UserError(
             f"{checkpoint} lacks {len(lacking)} weights of its own model, e.g. {lacking[0]}: make it again"
         )
-    return cast("PreTrainedModel", model)
+    return model
+
+
+def _loaded(auto: Any, checkpoint: str, config: PretrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of its weights that the checkpoint does not give."""
+    import torch
+
+    model, loaded = auto.from_pretrained(
+        checkpoint,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # of a head for other labels
+        output_loading_info=True,
+    )
+    return model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
 
 
 @contextmanager

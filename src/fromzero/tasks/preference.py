@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.progress import track
-from fromzero.tasks.answers import answer_batch, answer_nats, cut_answers, prompted
+from fromzero.tasks.targets import answer_batch, answer_nats, cut_answers, prompted
 from fromzero.tasks.chat_tables import chat_rows
 from fromzero.tasks.chats import Chat, chat_of, chat_text, cut_prompts, prompts_and_answers
 from fromzero.tasks.code_generation import function_prompt, parses

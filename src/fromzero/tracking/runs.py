@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from fromzero.artifacts.manifest import software
 from fromzero.errors import UserError
 from fromzero.tracking.store import (
     PROCESS_TAG,
+    at_no_cost,
     close_dead_runs,
     open_store,
     process_tag,
@@ -35,6 +37,8 @@ LONGEST_VALUE = 6000  # MLflow's limits: characters of a parameter, parameters a
 PARAMS_A_BATCH = 100
 DIGEST_LENGTH = 36
 ERROR_TAG = "error"
+PARENT_TAG = "mlflow.parentRunId"
+"""By which MLflow's pages nest runs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class StageRun:
 
 
 _current: tuple[PipelineRun, str] | None = None
+_above: tuple[PipelineRun, str] | None = None
 
 
 def current_stage_run() -> StageRun | None:
@@ -58,6 +63,37 @@ def set_current_run(run: PipelineRun | None, stage: str = "") -> None:
     """`stage` is that of the node which is about to run."""
     global _current
     _current = (run, stage) if run is not None else None
+
+
+def set_parent_run(run: PipelineRun | None, name: str = "") -> None:
+    """The next runs are children of `run`, by that name."""
+    global _above
+    _above = (run, name) if run is not None else None
+
+
+@contextmanager
+def child_run(name: str) -> Iterator[None]:
+    """Within it, what is logged goes to a child of the whole run, beside those of the stages."""
+    global _current
+    former = _current
+    if former is not None:
+        with at_no_cost():
+            former[0].stage(name)
+            _current = former[0], name
+    try:
+        yield
+        if former is not None:
+            with at_no_cost():
+                former[0].end_stage(name, "FINISHED")
+    finally:
+        _current = former
+
+
+def log_here(metrics: Mapping[str, float]) -> None:
+    """To the run of the stage, or to that of `child_run`."""
+    if _current is not None:
+        with at_no_cost():
+            _current[0].log_metrics(metrics, _current[1])
 
 
 def resumed_stage_run(file: Path, *, resumed: bool) -> StageRun | None:
@@ -104,8 +140,11 @@ class PipelineRun:
             if former is not None and self._reopen(former):
                 self.run_id = former.run_id
             else:
-                self.run_id = self._create(f"{name} {time.strftime('%m-%d %H:%M')}", _software_tags())
+                called = f"{name} {time.strftime('%m-%d %H:%M')}" if _above is None else _above[1]
+                self.run_id = self._create(called, _software_tags())
                 self._log_config(config)
+            if _above is not None:
+                self._client.set_tag(self.run_id, PARENT_TAG, _above[0].run_id)
         except Exception as error:  # whatever a store or its migrations raise, the user must mend the store
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
@@ -147,12 +186,12 @@ class PipelineRun:
         """The child run of a stage, made or gone on with at the first call."""
         if name not in self._stages:
             former = self._former_stage(name)
-            made = {"mlflow.parentRunId": self.run_id, "stage": name}
+            made = {PARENT_TAG: self.run_id, "stage": name}
             self._stages[name] = former or self._create(name, made)
         return StageRun(self.uri, self._stages[name], str(self._project.resolve()))
 
     def _former_stage(self, name: str) -> str | None:
-        wanted = f"tags.`mlflow.parentRunId` = '{self.run_id}' and tags.stage = '{name}'"
+        wanted = f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.stage = '{name}'"
         for run in self._client.search_runs([self._experiment], wanted):
             if self._reopen(StageRun(self.uri, run.info.run_id)):
                 return str(run.info.run_id)
@@ -163,7 +202,7 @@ class PipelineRun:
         if former.run_id == self.stage(stage).run_id or not self._reopen(former):
             return
         self._client.delete_run(self._stages[stage])  # new, and empty but for the inputs
-        self._client.set_tag(former.run_id, "mlflow.parentRunId", self.run_id)
+        self._client.set_tag(former.run_id, PARENT_TAG, self.run_id)
         self._stages[stage] = former.run_id
 
     def log_input(self, stage: str, name: str, artifact: Artifact) -> None:
@@ -184,16 +223,19 @@ class PipelineRun:
         self._client.log_text(self.run_id, text, f"manifests/{name}.json")
         self._client.set_tag(self.stage(stage).run_id, f"sha256.{name}", artifact.digest)
 
-    def log_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Results of the whole run; they are also joined to the model, when one was logged before."""
+    def log_metrics(self, metrics: Mapping[str, float], stage: str | None = None) -> None:
+        """Results of a stage, or of the whole run; those are joined to the model, too, if one was logged."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         points = [
-            Metric(name_of(key), float(value), now, 0, model_id=self._model_id)
+            Metric(name_of(key), float(value), now, 0, model_id=None if stage else self._model_id)
             for key, value in metrics.items()
         ]
-        self._client.log_batch(self.run_id, metrics=points)
+        self._client.log_batch(self.stage(stage).run_id if stage else self.run_id, metrics=points)
+
+    def log_text(self, text: str, name: str) -> None:
+        self._client.log_text(self.run_id, text, name)
 
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)

@@ -9,12 +9,16 @@ import logging
 import os
 import platform
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
 
 EXPERIMENT = "fromzero"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -26,6 +30,9 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 """With a server: of its own accord MLflow tries each call again for four minutes, and waits two each time."""
+
+LONG_WAIT = 20.0
+"""Seconds that a record may take to fail; a server that refuses the connection does so in three."""
 
 
 def tracking_uri(project: Path) -> str:
@@ -43,6 +50,18 @@ def lose_patience() -> None:
     for name, value in shorter.items():
         if os.environ.get(name) == PATIENCE[name]:
             os.environ[name] = value
+
+
+@contextmanager
+def at_no_cost() -> Iterator[None]:
+    """Once work has begun, a store that fails costs its record and never the work."""
+    began = time.monotonic()
+    try:
+        yield
+    except Exception as error:  # a full disk or a locked store must not cost a finished training
+        if time.monotonic() - began > LONG_WAIT:
+            lose_patience()  # or the records to come would cost as much
+        logger.warning("MLflow lost a record, the run goes on: %s", str(error).partition("\n")[0])
 
 
 def open_store(project: Path, uri: str) -> tuple[MlflowClient, str]:

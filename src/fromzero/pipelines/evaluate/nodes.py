@@ -14,16 +14,14 @@ from hydra.utils import instantiate
 from fromzero.artifacts import Artifact, Draft
 from fromzero.pipelines.evaluate.attributions import attributions
 from fromzero.pipelines.evaluate.bootstrap import Scores, intervals
-from fromzero.pipelines.evaluate.inference import loaded, predictions_of
+from fromzero.pipelines.evaluate.harness import RESULTS
 from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.page import Origin, html_page
 from fromzero.pipelines.evaluate.report import flat
 from fromzero.pipelines.evaluate.sections import sections_of
 from fromzero.tasks.examples import part
+from fromzero.tasks.inference import FINETUNED, RANDOM, TRAINED, loaded, predictions_of
 from fromzero.tasks.task import Prediction, Task
-
-FINETUNED, RANDOM, TRAINED = "fine-tuned", "from random weights", "trained network"
-"""Rows of the score table."""
 
 
 def predict(
@@ -85,6 +83,8 @@ def report(
     seed: int,
     scratch: str,
     base_model: Artifact | None = None,
+    cross_validation: Artifact | None = None,
+    harness: Artifact | None = None,
 ) -> tuple[Draft, dict[str, float]]:
     """`metrics.json`, `report.html` and its figures; the metrics once more, flat, for tracking."""
     the_task: Task = instantiate(task)
@@ -99,7 +99,9 @@ def report(
         "test": {name: the_task.metrics(truth, predicted) for name, predicted in said.items()},
         "intervals": intervals(the_task, truth, said, evaluate.resamples, seed) if evaluate.resamples else {},
         "base": _base_scores(base_model),
+        "cross_validation": _fold_scores(cross_validation),
         "examples": dict(Counter(examples["split"].to_pylist())),
+        "harness": {} if harness is None else json.loads((harness.path / RESULTS).read_text("utf-8")),
     }
     with Draft("report", Path(scratch)) as draft:
         sections = sections_of(the_task, truth, said[results["ours"]], evaluate.worst_errors, draft.path)
@@ -130,6 +132,14 @@ def _attributions(folder: Path, truth: pa.Table, said: list[Prediction]) -> list
         }
         for one in rows
     ]
+
+
+def _fold_scores(cross_validation: Artifact | None) -> dict[str, Any] | None:
+    """`scores.json`: `ours`, the scores in each of the `folds`, their mean and sd as `scores`."""
+    if cross_validation is None:
+        return None
+    scores: dict[str, Any] = json.loads((cross_validation.path / "scores.json").read_text(encoding="utf-8"))
+    return scores
 
 
 def _base_scores(base_model: Artifact | None) -> dict[str, float]:

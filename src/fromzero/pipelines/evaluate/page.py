@@ -14,6 +14,7 @@ from fromzero.artifacts import Artifact
 from fromzero.pipelines.evaluate.report import UNITS, all_metrics, better_than_ours, spelled
 from fromzero.pipelines.evaluate.sections import Sections
 from fromzero.tasks.metrics import lower_is_better
+from fromzero.tasks.spread import told
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def html_page(results: Mapping[str, Any], sections: Sections, origin: Origin) ->
     )
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
     environment.filters |= {"spelled": spelled, "figure": _figure, "picture": _picture}
+    environment.filters["told"] = told
     environment.tests["picture"] = lambda value: isinstance(value, bytes)
     return environment.from_string(template).render(
         results=results,
         ours=results["ours"],
         metrics=all_metrics(results["test"]),
         shares=_shares(results),
+        folds=results["cross_validation"],
         beaten=better_than_ours(results["test"], results["ours"]),
         sections=sections,
         origin=origin,

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fromzero.pipelines.evaluate.bootstrap import Scores
-from fromzero.tasks.metrics import is_better, lower_is_better
+from fromzero.tasks.metrics import in_letters, is_better, lower_is_better
+from fromzero.tasks.spread import means, told
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,15 +27,11 @@ def flat(results: Mapping[str, Any]) -> dict[str, float]:
     for name, scores in results["test"].items():
         ends = results["intervals"].get(name, {})
         for metric, value in scores.items():
-            key = f"test/{_in_letters(name)}/{metric}"
+            key = f"test/{in_letters(name)}/{metric}"
             metrics[key] = value
             if metric in ends and name in results["models"]:
                 metrics[f"{key}_low"], metrics[f"{key}_high"] = ends[metric]
     return metrics | {f"test/base/{name}": value for name, value in results["base"].items()}
-
-
-def _in_letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def spelled(metric: str) -> str:
@@ -57,7 +54,7 @@ def better_than_ours(scores: Scores, ours: str) -> dict[str, str]:
     return beaten
 
 
-def all_metrics(scores: Scores) -> list[str]:
+def all_metrics(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """In the order of the first row that has each."""
     return list(dict.fromkeys(metric for row in scores.values() for metric in row))
 
@@ -77,6 +74,25 @@ def score_table(results: Mapping[str, Any]) -> Table:
         table.add_column(spelled(metric), justify="right")
     for name, row in scores.items():
         cells = [_cell(row.get(metric), name == ours and metric in beaten) for metric in all_metrics(scores)]
+        table.add_row(name, *cells, style="bold" if name == ours else None)
+    return table
+
+
+def fold_table(results: Mapping[str, Any]) -> Table:
+    """Mean ± sd of a cross-validation; a mean of ours below another row's is marked ▼."""
+    from rich.table import Table
+
+    scores, ours = results["scores"], results["ours"]
+    beaten = better_than_ours(means(scores), ours)
+    count = len(results["folds"])
+    table = Table(title=f"Cross-validation, mean ± sd of {count} folds of the train and validation parts")
+    table.add_column("")
+    for metric in all_metrics(scores):
+        table.add_column(spelled(metric), justify="right")
+    for name, row in scores.items():
+        cells = [
+            told(row.get(metric), below=name == ours and metric in beaten) for metric in all_metrics(scores)
+        ]
         table.add_row(name, *cells, style="bold" if name == ours else None)
     return table
 

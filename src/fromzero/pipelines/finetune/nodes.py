@@ -6,11 +6,16 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.pipelines.finetune.options import FinetuneOptions
 from fromzero.training.options import TrainerOptions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fromzero.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +48,25 @@ def encode_examples(
     import pyarrow.parquet as pq
     from hydra.utils import instantiate
 
+    return encoded(pq.read_table(task_examples.path / EXAMPLES), instantiate(task), scratch, base_model)
+
+
+def encoded(table: pa.Table, built: Task, scratch: str, base_model: Artifact | None) -> Draft:
+    """The rows of the train and the validation part, encoded, beside what encoded them."""
+    import pyarrow.parquet as pq
+
     from fromzero.batching.encoded import write_examples
     from fromzero.pipelines.finetune.training import PROCESSOR
     from fromzero.tasks.examples import part
 
-    table, built = pq.read_table(task_examples.path / EXAMPLES), instantiate(task)
     with Draft("encoded", Path(scratch)) as draft:
         facts = built.facts(table)
         base = None if base_model is None else base_model.path
         processor = built.processor(base, part(table, "train"))
         processor.save_pretrained(draft.path / PROCESSOR)
         for split in ("train", "validation"):
-            encoded = built.encode(processor, part(table, split), facts)
-            write_examples(draft.path / f"{split}.arrow", encoded)
+            rows = built.encode(processor, part(table, split), facts)
+            write_examples(draft.path / f"{split}.arrow", rows)
         pq.write_table(part(table, "validation"), draft.path / "validation.parquet", compression="zstd")
         draft.facts["task"] = facts
         return draft
@@ -71,9 +82,7 @@ def finetune_model(
     base_model: Artifact | None = None,
 ) -> Draft:
     """The task learnt on top of our base or a checkpoint; the best weights by validation are the result."""
-    return _finetune(
-        encoded_examples, task, finetune, trainer, seed, scratch, base_model, random=False, tag=""
-    )
+    return trained(encoded_examples, task, finetune, trainer, seed, scratch, base_model, random=False, tag="")
 
 
 def train_from_random(
@@ -86,7 +95,7 @@ def train_from_random(
     base_model: Artifact | None = None,
 ) -> Draft:
     """The same architecture, data and budget from random weights: what pretraining is worth."""
-    return _finetune(
+    return trained(
         encoded_examples, task, finetune, trainer, seed, scratch, base_model, random=True, tag="from_random/"
     )
 
@@ -100,10 +109,10 @@ def train_network(
     scratch: str,
 ) -> Draft:
     """The task's own network, which has no base: from random weights."""
-    return _finetune(encoded_examples, task, finetune, trainer, seed, scratch, None, random=False, tag="")
+    return trained(encoded_examples, task, finetune, trainer, seed, scratch, None, random=False, tag="")
 
 
-def _finetune(
+def trained(
     encoded_examples: Artifact,
     task: dict[str, Any],
     finetune: FinetuneOptions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fromzero.training.options import LoopOptions, Options
 
@@ -30,3 +30,14 @@ class FinetuneOptions(Options):
     schedule: dict[str, Any]
     monitor: str | None = None
     patience: int = Field(default=4, gt=0)
+
+
+class CrossValidationOptions(Options):
+    folds: int = Field(default=0, ge=0, description="parts that are scored in turn; 0: no cross-validation")
+
+    @field_validator("folds")
+    @classmethod
+    def _not_one(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold leaves nothing to train on: use 2 or more, or 0 for none")
+        return folds

@@ -15,6 +15,9 @@ from fromzero.tasks.task import Facts, Prediction, Task
 if TYPE_CHECKING:
     from torch import Tensor
 
+FINETUNED, RANDOM, TRAINED = "fine-tuned", "from random weights", "trained network"
+"""Names of models in tables of scores."""
+
 BATCH_SIZE = 64  # of no effect on the scores, only on speed
 
 

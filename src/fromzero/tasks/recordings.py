@@ -1,0 +1,114 @@
+"""The user's own recordings: WAV files whose texts stand in a table, or in the names of the files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from glob import glob
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+
+from fromzero.artifacts.manifest import digest_named
+from fromzero.errors import UserError
+from fromzero.tasks.examples import SPLITS
+from fromzero.tasks.formats import split_slice
+from fromzero.tasks.tables import Row, Tables, hold_out
+
+
+class WavTable(Tables):
+    """A table whose column `audio` names WAV files, by paths that start where the table lies."""
+
+    def fingerprint(self) -> str:
+        return sha256(f"{super().fingerprint()}{self._digest_of_recordings()}".encode()).hexdigest()
+
+    def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
+        """`audio` (a file as bytes), `text`, `split`, `source`."""
+        table = super().read(optional, numbers)
+        if self.dataset is not None:  # holds the sound itself
+            return table
+        paths = self._paths(table)
+        return table.set_column(
+            table.column_names.index("audio"),
+            "audio",
+            pa.array([_content(path) for path in paths], pa.binary()),
+        ).set_column(table.column_names.index("source"), "source", pa.array([str(path) for path in paths]))
+
+    def _digest_of_recordings(self) -> str:
+        if self.dataset is not None:
+            return ""
+        return digest_named((str(path), path) for path in self._paths(super().read()) if path.is_file())
+
+    def _paths(self, table: pa.Table) -> list[Path]:
+        folders = {
+            split: split_slice(str(self.parts.get(split, self.parts["train"])))[0].parent for split in SPLITS
+        }
+        return [folders[row["split"]] / row["audio"] for row in table.select(["split", "audio"]).to_pylist()]
+
+
+class WavFiles:
+    """WAV files of which each has its text in its name."""
+
+    def __init__(
+        self,
+        *,
+        train: str | Sequence[str],
+        pattern: str,
+        validation: str | Sequence[str] | None = None,
+        test: str | Sequence[str] | None = None,
+    ) -> None:
+        """
+        Args:
+            train, validation, test: shell patterns, as `digits/*_[5-9].wav`. A part for which none is given
+                is cut out of the training part by the hash of the sound.
+            pattern: a regular expression over the whole name without `.wav`; its group `text` is the text.
+        """
+        named = {"train": train, "validation": validation, "test": test}
+        self.parts = {
+            split: [globs] if isinstance(globs, str) else list(globs)
+            for split, globs in named.items()
+            if globs
+        }
+        try:
+            self.pattern = re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"task.data.pattern={pattern} is no regular expression: {error}") from None
+        if "text" not in self.pattern.groupindex:
+            raise UserError(f"task.data.pattern={pattern} has no group of the name text: write (?P<text>…)")
+
+    def fingerprint(self) -> str:
+        return digest_named(
+            (f"{split}/{file}", file) for split, globs in self.parts.items() for file in _matching(globs)
+        )
+
+    def read(self) -> pa.Table:
+        """`audio` (a file as bytes), `text`, `split`, `source`."""
+        rows: list[Row] = [
+            {"audio": _content(file), "text": self._text(file), "split": split, "source": str(file)}
+            for split, globs in self.parts.items()
+            for file in _matching(globs)
+        ]
+        if lacking := [split for split in SPLITS if split not in self.parts]:
+            hold_out(rows, "audio", lacking)
+        return pa.Table.from_pylist(rows)
+
+    def _text(self, file: Path) -> str:
+        found = self.pattern.fullmatch(file.stem)
+        if found is None:
+            raise UserError(f"{file} is not named as task.data.pattern={self.pattern.pattern} says")
+        return found["text"]
+
+
+def _matching(globs: Sequence[str]) -> list[Path]:
+    files = sorted({Path(file) for one in globs for file in glob(one, recursive=True)})
+    if not files:
+        raise UserError(f"no file matches {', '.join(globs)}: check task.data.train and its like")
+    return files
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): name a recording there is") from None
