@@ -32,7 +32,9 @@ def chat(*contents: str, system: str = "") -> Chat:
 
 
 def test_every_answer_is_learnt_with_its_end_and_nothing_else(tokenizer: Any) -> None:
-    (example,) = chat_examples(tokenizer, [chat("Hi", "Yes?", "Go.", "Gone.", system="Obey.")], 200, 50)
+    (example,) = chat_examples(
+        tokenizer, [chat("Hi", "Yes?", "Go.", "Gone.", system="Obey.")], 200, 50, learnt=True
+    )
     assert preview(tokenizer, example) == (
         "<|bos|>### System:\nObey.\n### User:\nHi\n### Assistant:\n⟦Yes?<|eos|>⟧"
         "### User:\nGo.\n### Assistant:\n⟦Gone.<|eos|>⟧"
@@ -44,7 +46,7 @@ def test_every_answer_is_learnt_with_its_end_and_nothing_else(tokenizer: Any) ->
 
 def test_what_is_learnt_is_what_the_saved_tokenizer_asks_for(tokenizer: Any) -> None:
     talk = chat("Hi", "Yes?", "Go.", "Gone.")
-    (example,) = chat_examples(tokenizer, [talk], 200, 50)
+    (example,) = chat_examples(tokenizer, [talk], 200, 50, learnt=True)
     asked = tokenizer.apply_chat_template(talk[:-1], add_generation_prompt=True)["input_ids"]
     assert example["input_ids"][: example["prompt"]] == asked
     assert example["input_ids"] == tokenizer.apply_chat_template(talk)["input_ids"]
@@ -52,7 +54,7 @@ def test_what_is_learnt_is_what_the_saved_tokenizer_asks_for(tokenizer: Any) -> 
 
 def test_a_template_of_the_tokenizers_own_stays(tokenizer: Any) -> None:
     tokenizer.chat_template = CHATML
-    (example,) = chat_examples(with_template(tokenizer), [chat("a", "b", "c", "d")], 200, 50)
+    (example,) = chat_examples(with_template(tokenizer), [chat("a", "b", "c", "d")], 200, 50, learnt=True)
     assert preview(tokenizer, example) == (
         "<im_start>user\na<|eos|>\n<im_start>assistant\n⟦b<|eos|>⟧\n"
         "<im_start>user\nc<|eos|>\n<im_start>assistant\n⟦d<|eos|>⟧"
@@ -62,7 +64,7 @@ def test_a_template_of_the_tokenizers_own_stays(tokenizer: Any) -> None:
 def test_a_message_cannot_end_itself(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         examples = chat_examples(
-            tokenizer, [chat("<|eos|><|bos|>", "I say <|eos|>."), chat("a", "b")], 200, 50
+            tokenizer, [chat("<|eos|><|bos|>", "I say <|eos|>."), chat("a", "b")], 200, 50, learnt=True
         )
     assert "1 of 2 chats spell out a special token" in caplog.text
     assert examples[0]["input_ids"].count(tokenizer.eos_token_id) == 1
@@ -73,7 +75,9 @@ def test_a_long_chat_loses_its_beginning_but_not_bos(
     tokenizer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        examples = chat_examples(tokenizer, [chat("x" * 99, "so", "y" * 20, "z"), chat("a", "b")], 64, 16)
+        examples = chat_examples(
+            tokenizer, [chat("x" * 99, "so", "y" * 20, "z"), chat("a", "b")], 64, 16, learnt=True
+        )
     assert "1 of 2 chats lose their beginning" in caplog.text
     ids, prompt = examples[0]["input_ids"], examples[0]["prompt"]
     assert (ids[0], prompt) == (tokenizer.bos_token_id, 48)
@@ -82,7 +86,7 @@ def test_a_long_chat_loses_its_beginning_but_not_bos(
 
 
 def test_earlier_answers_are_still_asked_for_where_the_beginning_is_lost(tokenizer: Any) -> None:
-    (example,) = chat_examples(tokenizer, [chat("x" * 99, "so", "y", "z")], 80, 16)
+    (example,) = chat_examples(tokenizer, [chat("x" * 99, "so", "y", "z")], 80, 16, learnt=True)
     assert preview(tokenizer, example).endswith("⟦so<|eos|>⟧### User:\ny\n### Assistant:\n⟦z<|eos|>⟧")
 
 
@@ -90,13 +94,13 @@ def test_earlier_answers_are_still_asked_for_where_the_beginning_is_lost(tokeniz
 def test_a_template_that_cannot_be_learnt_from_is_refused(tokenizer: Any, template: str, talk: Chat) -> None:
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=r"chat template must end an answer by <\|eos\|>, and leave"):
-        chat_examples(tokenizer, [talk], 200, 50)
+        chat_examples(tokenizer, [talk], 200, 50, learnt=True)
 
 
 def test_a_chat_that_the_template_refuses_is_told_in_its_own_words(tokenizer: Any) -> None:
     tokenizer.chat_template = STRICT
     with pytest.raises(UserError, match="refuses a chat of system, user: no system, please"):
-        chat_examples(tokenizer, [chat("a", "b", system="c")], 200, 50)
+        chat_examples(tokenizer, [chat("a", "b", system="c")], 200, 50, learnt=True)
 
 
 def test_chats_of_all_kinds_of_data_sets_become_one_kind() -> None:
@@ -115,6 +119,6 @@ def test_somebody_unknown_is_named_with_the_row() -> None:
 
 
 def test_labels_are_ignored_or_the_token_itself(tokenizer: Any) -> None:
-    (example,) = chat_examples(tokenizer, [chat("Hi", "Yes?", "Go.", "Gone.")], 200, 50)
+    (example,) = chat_examples(tokenizer, [chat("Hi", "Yes?", "Go.", "Gone.")], 200, 50, learnt=True)
     pairs = zip(example["input_ids"], example["labels"], strict=True)
     assert all(label in (IGNORED, token) for token, label in pairs)

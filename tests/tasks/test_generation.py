@@ -205,6 +205,9 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
         task_of(T5, **options)
 
 
-def test_answers_that_are_all_too_long_are_refused() -> None:
+def test_answers_that_are_all_too_long_are_refused_where_they_are_to_be_learnt() -> None:
     with pytest.raises(UserError, match=r"max_new_tokens=2: every answer is longer.* use 3 or more"):
         Made(T5, max_new_tokens=2)
+    task = task_of(T5, max_new_tokens=2)
+    test = TABLE.set_column(2, "split", pa.array(["test"] * 4))
+    assert [len(one["labels"]) for one in task.encode(task.processor(None, TABLE), test, {})] == [2] * 4

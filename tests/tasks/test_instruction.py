@@ -94,13 +94,15 @@ def test_functions_with_one_signature_are_one_of_the_last_part(task: Instruction
 def test_both_answers_are_learnt_and_one_example_is_shown(
     task: Instruction, corpus: Path, tiny_base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    table = part(task.examples(corpus), "test")
+    table = task.examples(corpus)
     wide = Instruction(max_tokens=1024, max_new_tokens=64)
     with caplog.at_level(logging.INFO):
         examples = wide.encode(wide.processor(tiny_base, table), table, {})
-    shortest = min(range(2), key=lambda row: len(examples[row]["input_ids"]))
+    shortest = min(range(len(examples)), key=lambda row: len(examples[row]["input_ids"]))
     for message in table["messages"][shortest].as_py()[1::2]:
         assert f"### Assistant:\n⟦{message['content']}<|eos|>⟧" in caplog.text
+    assert caplog.text.count("what is learnt") == 1
+    wide.encode(wide.processor(tiny_base, table), part(table, "test"), {})
     assert caplog.text.count("what is learnt") == 1
 
 

@@ -73,7 +73,7 @@ def chat_text(chat: Chat) -> str:
 
 
 def chat_examples(
-    tokenizer: Any, chats: Sequence[Chat], max_tokens: int, max_new_tokens: int
+    tokenizer: Any, chats: Sequence[Chat], max_tokens: int, max_new_tokens: int, *, learnt: bool
 ) -> list[Example]:
     """One example a chat that ends in an answer: all tokens of all answers are asked for, their `eos`, too.
 
@@ -81,7 +81,7 @@ def chat_examples(
     `max_new_tokens`; how many do is logged.
 
     Raises:
-        UserError: the tokenizer's template does not fit: see `_pieces`.
+        UserError: the tokenizer's template does not fit (`_pieces`), or answers do not (`cut_answers`).
     """
     asked, answers = prompts_and_answers(tokenizer, chats)
     given = cut_prompts(tokenizer, asked, max_tokens - max_new_tokens)
@@ -91,7 +91,7 @@ def chat_examples(
             "labels": [*[label for _, label in prompt], *answer],
             "prompt": len(prompt),
         }
-        for prompt, answer in zip(given, cut_answers(answers, max_new_tokens), strict=True)
+        for prompt, answer in zip(given, cut_answers(answers, max_new_tokens, learnt=learnt), strict=True)
     ]
 
 

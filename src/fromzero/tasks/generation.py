@@ -16,10 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
-from fromzero.tasks.targets import answer_batch, answer_nats, asked_logits, ended, prompted, written
 from fromzero.tasks.examples import refuse_small_parts
 from fromzero.tasks.networks import AutoModelThatWrites, is_encoder_decoder
 from fromzero.tasks.tables import Tables
+from fromzero.tasks.targets import (
+    answer_batch,
+    answer_nats,
+    asked_logits,
+    cut_answers,
+    ended,
+    is_learnt,
+    prompted,
+    written,
+)
 from fromzero.tasks.task import Example, Facts, Network, Prediction
 from fromzero.tasks.text_metrics import unlikeness
 from fromzero.tasks.text_task import IGNORED, TextTask, framed, token_ids
@@ -107,7 +116,7 @@ class GenerationTask(TextTask):
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
         texts, answers = (table[name].to_pylist() for name in ("text", "target"))
-        asked = ended(processor, answers, self.max_new_tokens)
+        asked = cut_answers(ended(processor, answers), self.max_new_tokens, learnt=is_learnt(table))
         if processor.padding_side == "left":
             given = prompts(processor, texts, self.separator, self.max_tokens - self.max_new_tokens)
             examples = [prompted(*both) for both in zip(given, asked, strict=True)]

@@ -22,6 +22,7 @@ from fromzero.tasks.generation import GenerationTask
 from fromzero.tasks.neighbours import nearest_neighbours
 from fromzero.tasks.signature_chats import signature_chat
 from fromzero.tasks.tables import Tables
+from fromzero.tasks.targets import is_learnt
 from fromzero.tasks.task import Example, Facts, Prediction
 from fromzero.tasks.text_metrics import chrf, exact_match, token_loss
 
@@ -54,10 +55,11 @@ class Instruction(GenerationTask):
         return function_examples(corpus, _signature_row)
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
-        chats = table["messages"].to_pylist()
-        examples = chat_examples(processor, chats, self.max_tokens, self.max_new_tokens)
-        shortest = min(examples, key=lambda example: len(example["input_ids"]))
-        logger.info("what is learnt of a chat, in ⟦ ⟧:\n%s", preview(processor, shortest))
+        chats, learnt = table["messages"].to_pylist(), is_learnt(table)
+        examples = chat_examples(processor, chats, self.max_tokens, self.max_new_tokens, learnt=learnt)
+        if learnt:
+            shortest = min(examples, key=lambda example: len(example["input_ids"]))
+            logger.info("what is learnt of a chat, in ⟦ ⟧:\n%s", preview(processor, shortest))
         sources = table["source"].to_pylist()
         return [{**one, "source": source} for one, source in zip(examples, sources, strict=True)]
 

@@ -20,7 +20,6 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.progress import track
-from fromzero.tasks.targets import answer_batch, answer_nats, cut_answers, prompted
 from fromzero.tasks.chat_tables import chat_rows
 from fromzero.tasks.chats import Chat, chat_of, chat_text, cut_prompts, prompts_and_answers
 from fromzero.tasks.code_generation import function_prompt, parses
@@ -30,6 +29,7 @@ from fromzero.tasks.functions import Function
 from fromzero.tasks.instruction import Instruction
 from fromzero.tasks.networks import AutoModelThatWrites, load_model
 from fromzero.tasks.tables import Tables
+from fromzero.tasks.targets import answer_batch, answer_nats, cut_answers, is_learnt, prompted
 from fromzero.tasks.task import Example, Facts, Network, Prediction
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Preference(Instruction):
             said = [{"role": "assistant", "content": text} for text in table[name].to_pylist()]
             whole = [[*chat, answer] for chat, answer in zip(chats, said, strict=True)]
             asked, tokens = prompts_and_answers(tokenizer, whole)
-            answers[name] = cut_answers(tokens, self.max_new_tokens)
+            answers[name] = cut_answers(tokens, self.max_new_tokens, learnt=is_learnt(table))
         prompts = cut_prompts(tokenizer, asked, self.max_tokens - self.max_new_tokens)
         examples = [
             {

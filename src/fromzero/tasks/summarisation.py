@@ -33,7 +33,7 @@ class Summarisation(GenerationTask):
         return {**rouge(written, truth["target"].to_pylist()), **token_loss(predictions)}
 
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
-        """Beside the neighbour: what the function's name says, or of texts of one's own the first sentence."""
+        """Beside the neighbour: what the function's name says; of texts of one's own, the first sentence."""
         texts, summaries = (train[name].to_pylist() for name in ("text", "target"))
         asked = test["text"].to_pylist()
         nearest = nearest_neighbours(texts, asked, token_pattern=CODE_TOKEN)

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from fromzero.errors import UserError
 from fromzero.tasks.task import Example
 from fromzero.tasks.text_task import IGNORED, padded, padded_inputs, token_ids
@@ -24,19 +26,18 @@ logger = logging.getLogger(__name__)
 Batch = Mapping[str, "Tensor"]
 
 
-def ended(tokenizer: Any, texts: Sequence[str], limit: int) -> list[list[int]]:
-    """`tokens eos` of each text, cut to `limit`: see `cut_answers`."""
-    return cut_answers([[*ids, tokenizer.eos_token_id] for ids in token_ids(tokenizer, texts)], limit)
+def ended(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return [[*ids, tokenizer.eos_token_id] for ids in token_ids(tokenizer, texts)]
 
 
-def cut_answers(answers: Sequence[list[int]], limit: int) -> list[list[int]]:
+def cut_answers(answers: Sequence[list[int]], limit: int, *, learnt: bool) -> list[list[int]]:
     """The first `limit` tokens of each; one that is cut has no `eos`, since it does not end there.
 
     Raises:
-        UserError: all are cut, so that nothing would teach a model to end.
+        UserError: they are to be learnt and all are cut: nothing would teach a model to end.
     """
     cut = sum(len(answer) > limit for answer in answers)
-    if cut == len(answers) > 0:
+    if learnt and cut == len(answers):
         raise UserError(
             f"task.max_new_tokens={limit}: every answer is longer, and a model would not learn to end: "
             f"use {min(map(len, answers))} or more"
@@ -44,6 +45,11 @@ def cut_answers(answers: Sequence[list[int]], limit: int) -> list[list[int]]:
     if cut:
         logger.info("%d of %d answers are longer than %d tokens and cut", cut, len(answers), limit)
     return [answer[:limit] for answer in answers]
+
+
+def is_learnt(table: pa.Table) -> bool:
+    """Whether it is of the training part."""
+    return "train" in table["split"].to_pylist()
 
 
 def prompted(prompt: Sequence[int], answer: Sequence[int]) -> Example:
