@@ -24,10 +24,11 @@ MASK = "<|mask|>"
 """Where an objective hides tokens behind it, a model has it above the vocabulary that the text needs."""
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_bpe(texts: Iterable[str], vocab_size: int, split_digits: bool = False) -> Tokenizer:
     """Learns merges until `vocab_size` tokens, or fewer where the text has no more pairs to merge.
 
-    With `vocab_size` at its least (259) there are no merges: one token a byte.
+    With `vocab_size` at its least (259) there are no merges: one token a byte. With `split_digits` each digit
+    stays a token, so that a number never seen is spelled like any other.
 
     Raises:
         UserError: `vocab_size` cannot hold the bytes and the special tokens.
@@ -40,7 +41,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
             f"tokens: use {SMALLEST_VOCABULARY} or more"
         )
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = [pre_tokenizers.Digits(individual_digits=True)] if split_digits else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, byte_level]) if digits else byte_level
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         texts,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fromzero.errors import UserError
 from fromzero.models.config import strict_config
+from fromzero.models.language_models import WAYS, kind_of
 from fromzero.tasks.task import Network
 
 if TYPE_CHECKING:
@@ -44,6 +45,26 @@ def network_model(
     return _with_new_head(auto, checkpoint, config)
 
 
+class AutoModelThatWrites:
+    """transformers' class for a model with a head that writes text: of an encoder-decoder or a causal one."""
+
+    @staticmethod
+    def from_config(config: PretrainedConfig, **options: Any) -> Any:
+        return _writing(config).from_config(config, **options)
+
+    @staticmethod
+    def from_pretrained(checkpoint: Any, **options: Any) -> Any:
+        config = options.pop("config", None) or _config(str(checkpoint), {})
+        return _writing(config).from_pretrained(checkpoint, config=config, **options)
+
+
+def is_encoder_decoder(base: Path | None, network: Network | None) -> bool:
+    if callable(network):
+        drawn: Any = network
+        return bool(drawn.func.is_encoder_decoder)
+    return bool(_config(network if network is not None else str(base), {}).is_encoder_decoder)
+
+
 def _plain(value: Any) -> Any:
     """Hydra hands lists over as a kind of its own, which a config cannot be saved with."""
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -65,6 +86,18 @@ def longest_input(base: Path | None, network: Network | None) -> int | None:
         return None
     config = _config(network if network is not None else str(base), {})
     return getattr(config, "max_position_embeddings", None)
+
+
+def _writing(config: PretrainedConfig) -> Any:
+    import transformers
+
+    kind = kind_of(config)
+    if kind not in ("decoder", "encoder-decoder"):
+        raise UserError(
+            f"{type(config).__name__} does not write text: use a decoder such as llama_nano, or an "
+            "encoder-decoder such as t5_nano"
+        )
+    return getattr(transformers, WAYS[kind].auto)
 
 
 def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:

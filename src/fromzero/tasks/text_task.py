@@ -32,10 +32,12 @@ class TextTask:
     Attributes:
         auto: name of transformers' class for the head, e.g. `AutoModelForSequenceClassification`.
         columns: of the examples that are text; a tokenizer of the task's own is trained on them.
+        split_digits: in that tokenizer each digit is a token.
     """
 
     auto: ClassVar[str]
     columns: ClassVar[Sequence[str]] = ("text",)
+    split_digits: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -57,6 +59,12 @@ class TextTask:
         self.data = data if data is not None and data.given else None
 
     @property
+    def auto_class(self) -> Any:
+        import transformers
+
+        return getattr(transformers, self.auto)
+
+    @property
     def reads_corpus(self) -> bool:
         return self.data is None
 
@@ -67,7 +75,7 @@ class TextTask:
         from transformers import AutoTokenizer
 
         if callable(self.network):
-            tokenizer = _tokenizer_of(_texts(train, self.columns), self.vocab_size)
+            tokenizer = _tokenizer_of(_texts(train, self.columns), self.vocab_size, self.split_digits)
         else:
             folder = base if self.network is None else self.network
             tokenizer = cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
@@ -86,8 +94,6 @@ class TextTask:
     def model(
         self, base: Path | None, processor: PreTrainedTokenizerFast, facts: Facts, *, random: bool
     ) -> PreTrainedModel:
-        import transformers
-
         longest = longest_input(base, self.network)
         if longest is not None and self.max_tokens > longest:
             raise UserError(
@@ -100,13 +106,13 @@ class TextTask:
                 "vocab_size": len(processor),
                 "bos_token_id": processor.bos_token_id,
                 "eos_token_id": processor.eos_token_id,
+                "decoder_start_token_id": processor.bos_token_id,
+                "forced_eos_token_id": processor.eos_token_id,
             }
-        return network_model(getattr(transformers, self.auto), base, self.network, random=random, **fixed)
+        return network_model(self.auto_class, base, self.network, random=random, **fixed)
 
     def load(self, folder: Path) -> PreTrainedModel:
-        import transformers
-
-        return load_model(getattr(transformers, self.auto), folder)
+        return load_model(self.auto_class, folder)
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
@@ -197,7 +203,7 @@ def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:
     return (text for column in columns for text in table[column].to_pylist())
 
 
-def _tokenizer_of(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def _tokenizer_of(texts: Iterable[str], vocab_size: int, split_digits: bool) -> PreTrainedTokenizerFast:
     from fromzero.tokenization import fast_tokenizer, train_bpe
 
-    return fast_tokenizer(train_bpe(texts, vocab_size))
+    return fast_tokenizer(train_bpe(texts, vocab_size, split_digits))

@@ -1,0 +1,26 @@
+"""The baseline of tasks that write text: what was said to the most similar training text is said again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+CODE_TOKEN = r"[A-Za-z]+|\d+|[^\w\s]"
+"""Names are cut at underscores, so that `read_line` is near `readline_of`; each other sign is a token."""
+
+
+def nearest_neighbours(train: Sequence[str], test: Sequence[str], **vectorizer: Any) -> list[int]:
+    """[len(test)] index of the training text with the most similar TF-IDF vector, the first of equals.
+
+    Args:
+        vectorizer: what scikit-learn's `TfidfVectorizer` counts: words, if nothing is said.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    terms = TfidfVectorizer(sublinear_tf=True, **vectorizer)
+    known = terms.fit_transform(train)
+    nearest: list[int] = []
+    for first in range(0, len(test), 1024):  # a block at a time: all similarities at once may not fit
+        similar = terms.transform(test[first : first + 1024]) @ known.T
+        nearest += similar.toarray().argmax(axis=1).tolist()
+    return nearest
