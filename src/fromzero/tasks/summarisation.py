@@ -46,7 +46,8 @@ class Summarisation(GenerationTask):
 
 def _example(function: Function) -> Row:
     summary, _, _ = function.docstring.partition("\n\n")
-    return {"text": f"{function.signature}\n{function.body}", "target": " ".join(summary.split())}
+    body = function.body.strip("\n").rstrip()
+    return {"text": f"{function.signature}\n{body}", "target": " ".join(summary.split())}
 
 
 def _name(code: str) -> str:
