@@ -1,6 +1,6 @@
 """Trainings that are stopped, killed and gone on from end where the uninterrupted one ends: bit by bit.
 
-As a script, `python test_resume.py FOLDER ACCUMULATE KILL_AT`, it is a training that kills itself.
+As a script, `python test_resume.py FOLDER ACCUMULATE KILL_AT [adapted]`, it is a training that kills itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from fromzero.batching.packed import packed_batch
 from fromzero.errors import Interrupted, UserError
 from fromzero.models.causal_lm import build_config, random_causal_lm
 from fromzero.training.checkpoints import newest_checkpoint
+from fromzero.training.layer_decay import layer_rates, with_rates
+from fromzero.training.methods import LoRA
 from fromzero.training.objectives import NextToken
 from fromzero.training.optimizers import muon
 from fromzero.training.options import LoopOptions, TrainerOptions
@@ -119,6 +121,13 @@ def train(
     training = tiny(source or Drawn(), accumulate, **changed)
     facts = fit(training, MACHINE, folder / "checkpoints", Points(folder))
     return {"facts": facts, "weights": training.model.state_dict()}
+
+
+def adapted() -> dict[str, Any]:
+    """A model of which adapters alone are trained, each layer at a rate of its own."""
+    model: Any = tiny(Drawn()).model
+    LoRA(r=2, alpha=4, dropout=0.3).prepare(model)
+    return {"model": model, "optimizer": with_rates(partial(muon, lr=0.02), layer_rates(model, 0.5))}
 
 
 def disturb() -> None:
@@ -223,6 +232,21 @@ def test_killed_it_ends_where_it_would_have(
     assert_equal(outcome(tmp_path, train(tmp_path, accumulate=accumulate)), uninterrupted)
 
 
+def test_adapters_at_rates_of_their_layers_end_where_they_would_have(tmp_path: Path) -> None:
+    whole = outcome(tmp_path / "whole", train(tmp_path / "whole", **adapted()))
+    stopped = tmp_path / "stopped"
+    for step in (5, 8):
+        with pytest.raises(Interrupted):
+            train(stopped, Drawn(step, terminate), **adapted())
+    assert_equal(outcome(stopped, train(stopped, **adapted())), whole)
+
+    command = [sys.executable, __file__, str(tmp_path / "killed"), "1", "7", "adapted"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert_equal(outcome(tmp_path / "killed", train(tmp_path / "killed", **adapted())), whole)
+
+
 def test_a_model_in_evaluation_mode_is_trained_with_its_dropout(
     tmp_path: Path, accumulate: int, uninterrupted: dict[str, Any]
 ) -> None:
@@ -319,4 +343,5 @@ def test_the_number_format_that_was_measured_is_that_of_the_resumed_run_too(tmp_
 
 if __name__ == "__main__":
     folder, accumulate_, when = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    train(folder, Drawn(when, partial(os.kill, os.getpid(), signal.SIGKILL)), accumulate_)
+    given = adapted() if sys.argv[4:] == ["adapted"] else {}
+    train(folder, Drawn(when, partial(os.kill, os.getpid(), signal.SIGKILL)), accumulate_, **given)

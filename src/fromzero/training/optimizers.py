@@ -93,12 +93,12 @@ def muon(
         )
     chosen = {id(parameter) for parameter in hidden}
     rest = [(name, parameter) for name, parameter in named if id(parameter) not in chosen]
-    others = adamw(rest, lr, betas, weight_decay=weight_decay)
     kind = ShardedMuon if any(isinstance(one, DTensor) for one in hidden) else torch.optim.Muon
     matrices = kind(
         hidden, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    return JointOptimizer([matrices, others])
+    others = [adamw(rest, lr, betas, weight_decay=weight_decay)] if rest else []  # none beside adapters
+    return JointOptimizer([matrices, *others])
 
 
 def _groups(parameters: NamedParameters, weight_decay: float) -> list[dict[str, Any]]:
