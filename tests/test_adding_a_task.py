@@ -78,5 +78,5 @@ def test_its_command_trains_and_scores_it_beside_its_baselines(project: Path) ->
         "TF-IDF + logistic regression",
         "most frequent word",
     ]
-    assert scores["TF-IDF + logistic regression"]["accuracy"] > scores["most frequent word"]["accuracy"]
+    assert scores["TF-IDF + logistic regression"]["macro_f1"] > scores["most frequent word"]["macro_f1"]
     assert (project / "data/06_models/finetuned/config.json").is_file()
