@@ -15,8 +15,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
 
 from fromzero.batching.datamodule import Batch
 from fromzero.batching.packed import IGNORED
@@ -32,6 +35,7 @@ from fromzero.training.options import LoopOptions, TrainerOptions
 from fromzero.training.pretraining import MaskedLM, NextToken, SpanCorruption, TextInfilling
 from fromzero.training.run import Training, fit, score
 from fromzero.training.schedules import constant
+from fromzero.training.sharding import shard as cut
 
 CONTEXT = 24
 STEPS = 6
@@ -315,3 +319,21 @@ def test_a_text_that_spells_a_special_token_has_its_characters(tokenizer: Tokeni
     assert more.token_to_id(MASK) == tokenizer.get_vocab_size()
     for text in (MASK, BOS, f"Return {EOS} or {PAD}", *TEXTS):
         assert more.encode(text).ids == tokenizer.encode(text).ids
+
+
+@every_pair
+def test_a_sharded_model_has_the_loss_of_the_whole_one(
+    tokenizer: Tokenizer, shard: Shard, name: str, model: str
+) -> None:
+    """On one shard, which shows what cannot be cut at all: of BERT the embeddings are tied to the head."""
+    loss, batch = loss_of(tokenizer, name), source_of(shard, tokenizer, name).train_batch(0)
+    networks = [network_of(tokenizer, name, model).train(False) for _ in range(2)]
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    try:
+        cut(networks[1], init_device_mesh("cpu", (1,)), bf16=False)
+        whole, sharded = (loss.loss(network, batch) for network in networks)
+        sharded.backward()
+    finally:
+        dist.destroy_process_group()
+    assert torch.allclose(whole, sharded, atol=1e-5)
+    assert all(isinstance(one.grad, DTensor) for one in networks[1].parameters() if one.grad is not None)

@@ -7,6 +7,7 @@ Each block of the model is gathered for its forward and for its backward pass, a
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -139,14 +140,29 @@ def shard(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     With `bf16` blocks are gathered in it, which autocast would make of them anyway, and keep until the
     backward pass. What is outside, and with it the sum that runs through all blocks, stays in float32.
     """
-    names = getattr(model, "_no_split_modules", None) or ()
-    blocks = [module for module in model.modules() if type(module).__name__ in names]
+    blocks = _blocks(model)
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     for block in reversed(blocks):  # inner ones first
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh)
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """But those that share a parameter with what is outside, as the embeddings of BERT do with its head."""
+    names = getattr(model, "_no_split_modules", None) or ()
+    uses = _uses(model)
+    return [
+        module
+        for module in model.modules()
+        if type(module).__name__ in names
+        and all(uses[parameter] == count for parameter, count in _uses(module).items())
+    ]
+
+
+def _uses(module: nn.Module) -> Counter[int]:
+    return Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
 
 
 def without_weights(model: nn.Module) -> nn.Module:
