@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -22,6 +25,7 @@ from fromzero.tasks.examples import table_of
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Prediction
 from fromzero.tasks.text_classification import TextClassification
+from fromzero.tasks.text_task import sequence_logits
 from fromzero.tokenization import BOS, EOS, PAD, save_tokenizer, train_bpe
 
 LABELS = ["negative", "positive"]
@@ -257,8 +261,80 @@ def test_a_context_that_the_base_does_not_have_is_refused(base: Path, tokenizer:
     [
         ({"max_tokens": 2}, "max_tokens=2"),
         ({"max_tokens": 9, "label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"max_tokens": 9, "token_dropping": 1.0}, "token_dropping=1.0"),
+        ({"max_tokens": 9, "class_weights": "balance"}, "class_weights='balance': it is 'balanced' or null"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TextClassification(**arguments)
+
+
+def unbalanced() -> pa.Table:
+    rows = [("positive", 6, "train"), ("negative", 2, "train"), ("positive", 1, "validation")]
+    rows += [("negative", 1, "validation"), ("positive", 1, "test"), ("negative", 1, "test")]
+    texts = [{"label": label, "split": split} for label, count, split in rows for _ in range(count)]
+    return table_of([{"text": f"text {n}", "source": "", **one} for n, one in enumerate(texts)])
+
+
+def test_balanced_weights_are_scikit_learns_on_the_training_part_alone(tokenizer: Any) -> None:
+    task = TextClassification(max_tokens=CONTEXT, class_weights="balanced")
+    facts = task.facts(unbalanced())
+    train = unbalanced().slice(0, 8)
+    labels = train["label"].to_pylist()
+    theirs = compute_class_weight("balanced", classes=np.array(LABELS), y=np.array(labels))
+    assert facts == {"labels": LABELS, "class_weights": [2.0, pytest.approx(2 / 3)]}
+    assert facts["class_weights"] == pytest.approx(theirs.tolist())
+    weights = task.collate(task.encode(tokenizer, train, facts), tokenizer)["weights"]
+    assert weights.mean() == pytest.approx(1)
+    assert sum(weights[:6]) == pytest.approx(sum(weights[6:]))
+
+
+def test_the_loss_of_training_is_torchs_weighted_one_and_that_of_validation_is_not(
+    base: Path, tokenizer: Any
+) -> None:
+    task = TextClassification(max_tokens=CONTEXT, class_weights="balanced")
+    facts = task.facts(unbalanced())
+    model = task.model(base, tokenizer, facts, random=True)
+    batch = task.collate(task.encode(tokenizer, unbalanced().slice(0, 8), facts), tokenizer)
+    logits, weights = sequence_logits(model, batch), torch.tensor(facts["class_weights"])
+    torch.testing.assert_close(
+        task.loss(model.train(), batch), cross_entropy(logits, batch["labels"], weight=weights)
+    )
+    torch.testing.assert_close(task.loss(model.eval(), batch), cross_entropy(logits, batch["labels"]))
+
+
+def test_without_weights_nothing_of_them_is_kept(task: TextClassification, tokenizer: Any) -> None:
+    assert "class_weights" not in task.facts(unbalanced())
+    assert "weights" not in task.collate(encoded(task, tokenizer, "text"), tokenizer)
+
+
+def test_tokens_are_left_out_in_training_alone_others_each_time(tokenizer: Any) -> None:
+    task = TextClassification(max_tokens=CONTEXT, token_dropping=0.25)
+    examples = encoded(task, tokenizer, *["abcdefghijklmnopqrstuvwxyz" * 2] * 200)
+    whole = task.collate(examples, tokenizer)
+    assert whole["attention_mask"].all() and whole["input_ids"].shape == (200, 54)
+    batch = task.collate(examples, tokenizer, np.random.default_rng(0))
+    again = task.collate(examples, tokenizer, np.random.default_rng(0))
+    assert torch.equal(batch["input_ids"], again["input_ids"])
+    kept = [
+        row[mask.bool()].tolist()
+        for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    ]
+    assert {(row[0], row[-1]) for row in kept} == {(0, 1)}
+    assert all(is_subsequence(row, examples[0]["input_ids"]) for row in kept)
+    assert len({tuple(row) for row in kept}) == 200
+    assert np.mean([len(row) - 2 for row in kept]) == pytest.approx(0.75 * 52, rel=0.03)
+
+
+def is_subsequence(some: list[int], of: list[int]) -> bool:
+    rest = iter(of)
+    return all(token in rest for token in some)
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "abc"])
+def test_of_a_text_one_token_stays_at_least(tokenizer: Any, text: str) -> None:
+    task = TextClassification(max_tokens=CONTEXT, token_dropping=0.95)
+    examples = encoded(task, tokenizer, *[text] * 100)
+    lengths = task.collate(examples, tokenizer, np.random.default_rng(0))["attention_mask"].sum(dim=1)
+    assert lengths.min() == 3 and (lengths == 3).float().mean() > 0.8
