@@ -27,7 +27,16 @@ from fromzero.tasks.question_windows import NO_ANSWER, question_windows
 from fromzero.tasks.signature_questions import answered_by_pattern, first_literal, signature_questions
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network, Prediction
-from fromzero.tasks.text_task import IGNORED, TextTask, frame, padded, padded_inputs, text_inputs, token_ids
+from fromzero.tasks.text_task import (
+    IGNORED,
+    TextTask,
+    frame,
+    located_ids,
+    padded,
+    padded_inputs,
+    text_inputs,
+    token_ids,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,20 +102,13 @@ class QuestionAnswering(TextTask):
         """
         rows = table.to_pylist()
         questions = token_ids(processor, [row["question"] for row in rows])
-        contexts = processor(
-            [row["context"] for row in rows],
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        contexts = located_ids(processor, [row["context"] for row in rows])
         before, after = frame(processor)
         examples: list[Example] = []
         longer = lost = 0
         for at, row in enumerate(rows):
             asked = [*before, *questions[at][: self.max_tokens // 2], *after]
-            encoded = contexts["input_ids"][at], contexts["offset_mapping"][at]
-            some = question_windows(asked, *encoded, after, row, self.max_tokens)
+            some = question_windows(asked, *contexts[at], after, row, self.max_tokens)
             longer += len(some) > 1
             if row["split"] == "train":
                 some = _for_training(some, at)

@@ -125,6 +125,20 @@ def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
+def located_ids(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """As `token_ids`; with each token, where it begins and ends in its text, in characters."""
+    if not texts:
+        return []
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+    return list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+
+
 def framed(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """`bos tokens eos` of each text, cut to `max_tokens`; how many were cut is logged."""
     ids, room = token_ids(tokenizer, texts), max_tokens - 2

@@ -24,7 +24,7 @@ from fromzero.tasks.examples import SPLITS, part, refuse_foreign_labels, refuse_
 from fromzero.tasks.name_roles import function_roles
 from fromzero.tasks.spans import OTHER, tag_metrics
 from fromzero.tasks.task import Example, Facts, Prediction
-from fromzero.tasks.text_task import IGNORED, TextTask, frame, padded, text_inputs
+from fromzero.tasks.text_task import IGNORED, TextTask, frame, located_ids, padded, text_inputs
 from fromzero.tasks.windows import last_subwords, place, windows
 
 if TYPE_CHECKING:
@@ -66,14 +66,8 @@ class TokenClassification(TextTask):
         """`input_ids` of the whole text, not cut into windows yet; `ends`, the last subword of each word."""
         index = {label: position for position, label in enumerate(facts["labels"])}
         texts, room = table["text"].to_pylist(), self._room
-        encoded = processor(
-            texts,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        if longer := sum(len(ids) > room for ids in encoded["input_ids"]):
+        encoded = located_ids(processor, texts)
+        if longer := sum(len(ids) > room for ids, _ in encoded):
             message = "%d of %d texts are longer than %d tokens and read in overlapping windows"
             logger.info(message, longer, len(texts), self.max_tokens)
         return [
@@ -83,9 +77,7 @@ class TokenClassification(TextTask):
                 "labels": [index[tag] for tag in row["tags"]],
                 "source": row["source"],
             }
-            for ids, offsets, row in zip(
-                encoded["input_ids"], encoded["offset_mapping"], table.to_pylist(), strict=True
-            )
+            for (ids, offsets), row in zip(encoded, table.to_pylist(), strict=True)
         ]
 
     @property

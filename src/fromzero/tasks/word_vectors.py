@@ -134,15 +134,11 @@ class WordVectors:
     def model(self, base: Path | None, processor: Any, facts: Facts, *, random: bool) -> PreTrainedModel:
         from transformers import AutoModel
 
-        import fromzero.models.word_vectors  # noqa: F401  # AutoModel then knows it
-
         fixed = {"vocab_size": len(processor)} if callable(self.network) else {}
         return network_model(AutoModel, None, self.network, random=random, **fixed)
 
     def load(self, folder: Path) -> PreTrainedModel:
         from transformers import AutoModel
-
-        import fromzero.models.word_vectors  # noqa: F401  # AutoModel then knows it
 
         return load_model(AutoModel, folder)
 

@@ -109,9 +109,8 @@ class Finite(StepCallback):
         # The newest may still be under way. That it cannot be written is not why training ends.
         with suppress(UserError):
             self.writer.wait()
-        last = gathered(max(self.checkpoints.glob("step-*"), default=None))[
-            0
-        ]  # rank 0 is the one that writes
+        found = gathered(max(self.checkpoints.glob("step-*"), default=None))
+        last = found[0]  # of the rank that writes
         return "there is no checkpoint yet" if last is None else f"the last good checkpoint is {last}"
 
     def state_dict(self) -> dict[str, Any]:

@@ -128,10 +128,10 @@ class TaskObjective:
         """(sum of the losses, labels, what is said of each row) of the batch."""
         network = cast("PreTrainedModel", model)
         asked = _asked(batch)
-        predictions: list[Prediction] = []
+        said: list[tuple[int, Prediction]] = []
         if self.task.monitor != "loss":
             predictions = self.task.predict(network, batch, self.processor)
-        said = list(zip(batch["row"].tolist(), predictions, strict=False))
+            said = list(zip(batch["row"].tolist(), predictions, strict=True))
         return float(self.task.loss(network, batch)) * asked, asked, said
 
     def metrics(self, outcomes: list[tuple[float, int, list[tuple[int, Prediction]]]]) -> dict[str, float]:
