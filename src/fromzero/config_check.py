@@ -29,7 +29,7 @@ SECTIONS = {
 }
 """Key of the configuration -> the options that its stage reads."""
 
-SWAPPABLE = ("data", "tokenizer", "model", "objective", "optimizer", "schedule", "task")
+SWAPPABLE = ("data", "engine", "tokenizer", "model", "objective", "optimizer", "schedule", "task")
 """Keys that hold one option of the group of that name, a `_target_` and its keywords."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import get_object, instantiate
 from pydantic import BaseModel
 
-WHERE_NOT_WHAT = ("trainer", "paths")
+WHERE_NOT_WHAT = ("trainer", "engine", "paths")
 """Sections that say on which machine a stage runs, and not what it makes."""
 
 OUTSIDE = "contents"

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import steps
+
+from fromzero.engine.processes import Processes
+from fromzero.errors import UserError
+
+NUMBERS = {f"{number:05}": number for number in range(9)}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 20])
+def test_every_shard_comes_back_under_its_name(workers: int) -> None:
+    assert dict(Processes(workers).run(steps.doubled, NUMBERS)) == {
+        name: 2 * n for name, n in NUMBERS.items()
+    }
+
+
+def test_nothing_to_do_is_nothing_done() -> None:
+    assert list(Processes(2).run(steps.doubled, {})) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_to_people_comes_through_as_it_is(workers: int) -> None:
+    with pytest.raises(UserError, match="^number=3 is refused: use another$"):
+        list(Processes(workers).run(steps.refused, NUMBERS))
+
+
+def test_an_error_of_the_program_shows_where_in_the_worker_it_was_raised() -> None:
+    with pytest.raises(RuntimeError, match="IndexError") as caught:
+        list(Processes(2).run(steps.broken, NUMBERS))
+    assert "in broken" in "".join(caught.value.__notes__)
+
+
+def test_a_killed_worker_is_noticed_at_once_and_its_shard_named() -> None:
+    with pytest.raises(UserError, match=r"^shard 00003: its worker was killed \(SIGKILL\)"):
+        list(Processes(2).run(steps.deadly, NUMBERS))
+
+
+def test_no_worker_outlives_the_command_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, steps; from fromzero.engine.processes import Processes\n"
+        "if __name__ == '__main__': list(Processes(2).run(steps.endless, {n: f'{sys.argv[1]}/{n}' for n in 'ab'}))"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    marks = [tmp_path / "a", tmp_path / "b"]
+    try:
+        workers = [int(_awaited(mark)) for mark in marks]
+    finally:
+        command.send_signal(signal.SIGKILL)
+        command.wait()
+    deadline = time.monotonic() + 20
+    while any(map(_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_alive, workers))
+
+
+def test_no_worker_at_all_is_refused() -> None:
+    with pytest.raises(UserError, match=r"engine\.workers=0"):
+        Processes(0)
+
+
+def _awaited(file: Path) -> str:
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < deadline, f"{file} was not written"
+        time.sleep(0.05)
+    return file.read_text()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
