@@ -47,8 +47,15 @@ def closing_words(made: Mapping[str, Any], catalog: CatalogProtocol[Any, Any], *
         _scores(Path(made["report"].path), _location(catalog, "finetuned_model"), last)
         return
     for name, dataset in made.items():
-        if hasattr(dataset, "path"):
-            _console().print(f"made {name}: {_relative(dataset.path)}", highlight=False, markup=False)
+        if name == "prepare_report":
+            _made("corpus", _location(catalog, "corpus"))
+            _made("report", Path(dataset.path) / "report.html")
+        elif hasattr(dataset, "path"):
+            _made(name, dataset.path)
+
+
+def _made(name: str, path: Path) -> None:
+    _console().print(f"made {name}: {_relative(path)}", highlight=False, markup=False)
 
 
 def _scores(report: Path, model: Path, last: bool) -> None:

@@ -224,7 +224,7 @@ class TrackingHooks:
     def after_node_run(self, node: Node, outputs: dict[str, Any]) -> None:
         self._left[stage_of(node)] -= 1
         set_current_run(None)
-        for name in ("metrics", "fold_metrics", "harness_metrics"):
+        for name in ("metrics", "fold_metrics", "harness_metrics", "corpus_metrics"):
             if self._run is not None and name in outputs:
                 with at_no_cost():
                     self._run.log_metrics(outputs[name])
@@ -239,8 +239,8 @@ class TrackingHooks:
         with at_no_cost():
             artifact = Artifact.open(dataset.path, verify=False)
             self._run.log_manifest(stage_of(node), dataset_name, artifact)
-            if dataset_name == "report":
-                self._run.log_folder(artifact.path, "report")
+            if dataset_name in ("report", "prepare_report"):
+                self._run.log_folder(artifact.path, dataset_name)
             if dataset_name == "finetuned_model":
                 self._run.log_model(artifact.path)
 

@@ -19,9 +19,9 @@ OUTSIDE = "contents"
 def recorded_options(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The options that belong to the identity of what a node makes: its `params:` inputs as plain JSON.
 
-    Other inputs, and `params:` of the sections in `WHERE_NOT_WHAT`, are left out. A section whose `_target_`
-    has a `fingerprint` (a corpus, a task) counts with what it reads outside this project: an edited file is
-    another input. Equal before and after a round trip through `manifest.json`.
+    Other inputs, and `params:` of the sections in `WHERE_NOT_WHAT`, are left out. What has a
+    `_target_` with a `fingerprint` (a corpus, a task) counts with what it reads outside this project: an
+    edited file is another input. Equal before and after a round trip through `manifest.json`.
     """
     names = {name.removeprefix("params:"): name for name in inputs if name.startswith("params:")}
     return {
@@ -36,8 +36,10 @@ def _plain(value: Any) -> Any:
 
 
 def _with_outside(section: Any) -> Any:
-    target = section.get("_target_", "") if isinstance(section, dict) else ""
+    if not isinstance(section, dict):
+        return section
+    target = section.get("_target_") or ""
     # transformers' classes have no such method, and looking would cost their import
     if target.startswith("fromzero.") and hasattr(get_object(target), "fingerprint"):
         return {**section, OUTSIDE: instantiate(section, _convert_="all").fingerprint()}
-    return section
+    return {key: _with_outside(value) for key, value in section.items()}

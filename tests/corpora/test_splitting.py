@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fromzero.corpora.document import Document
-from fromzero.corpora.splitting import SPLITS, Group, cut_tail, split_groups
+from fromzero.corpora.splitting import SPLITS, Group, cut_tail, split_by_hash, split_groups
 from fromzero.errors import UserError
 
 GROUPS = st.dictionaries(
@@ -101,3 +101,22 @@ def test_a_text_is_cut_as_nanogpt_cuts_shakespeare() -> None:
     document = Document("a", "a", "", "text", "a", text)
     parts = {split: part.text for split, part in cut_tail(document, validation=0.1, test=0)}
     assert parts == {"train": text[: int(1115 * 0.9)], "validation": text[int(1115 * 0.9) :]}
+
+
+def test_by_hash_a_group_stays_where_it_is_when_others_come() -> None:
+    names = [f"g{number}" for number in range(4000)]
+    options = {"validation": 0.1, "test": 0.2, "seed": 0}
+    few, many = split_by_hash(names[:1000], **options), split_by_hash(names, **options)
+    assert all(many[name] == split for name, split in few.items())
+    shares = Counter(many.values())
+    assert abs(shares["test"] / 4000 - 0.2) < 0.03 and abs(shares["validation"] / 4000 - 0.1) < 0.02
+    assert split_by_hash(names, **{**options, "seed": 1}) != many
+
+
+def test_by_hash_linked_groups_are_never_apart() -> None:
+    names = [f"g{number}" for number in range(100)]
+    chosen = split_by_hash(
+        names, [("g0", f"g{number}") for number in range(1, 50)], validation=0.3, test=0.3, seed=0
+    )
+    assert len({chosen[f"g{number}"] for number in range(50)}) == 1
+    assert len(set(chosen.values())) == 3

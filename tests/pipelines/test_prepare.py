@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -7,7 +8,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 from pydantic import ValidationError
@@ -19,8 +22,10 @@ from fromzero.errors import UserError
 from fromzero.pipelines.prepare import create_pipeline
 from fromzero.pipelines.prepare.nodes import prepare_corpus, read_raw_documents
 from fromzero.pipelines.prepare.options import PrepareOptions
+from fromzero.pipelines.prepare.report import report_on_corpus
 
 FILES = {"_target_": "fromzero.corpora.files.TextFiles"}
+HERE: dict[str, object] = {"_target_": "fromzero.engine.processes.Processes", "workers": 1}
 
 
 def write_texts(folder: Path, count: int) -> None:
@@ -30,10 +35,11 @@ def write_texts(folder: Path, count: int) -> None:
         (folder / f"{number:02}.txt").write_text(" ".join(words))
 
 
-def prepare(root: Path, texts: Path, **options: object) -> Artifact:
+def prepare(root: Path, texts: Path, engine: dict[str, object] = HERE, **options: object) -> Artifact:
     scratch = str(root / "scratch")
-    raw = read_raw_documents({**FILES, "paths": [str(texts)]}, scratch).publish(root / "raw")
-    return prepare_corpus(raw, PrepareOptions.model_validate(options), scratch).publish(root / "corpus")
+    raw = read_raw_documents({**FILES, "paths": [str(texts)]}, engine, scratch).publish(root / "raw")
+    made = prepare_corpus(raw, PrepareOptions.model_validate(options), engine, scratch)
+    return made.publish(root / "corpus")
 
 
 def splits(corpus: Artifact) -> dict[str, list[Document]]:
@@ -48,8 +54,8 @@ def texts(tmp_path: Path) -> Path:
 
 def test_the_stage_is_wired_to_the_names_of_the_catalog() -> None:
     stage = create_pipeline()
-    assert stage.inputs() == {"params:data", "params:prepare", "params:paths.scratch"}
-    assert stage.all_outputs() == {"raw_documents", "corpus"}
+    assert stage.inputs() == {"params:data", "params:prepare", "params:engine", "params:paths.scratch"}
+    assert stage.all_outputs() == {"raw_documents", "corpus", "prepare_report", "corpus_metrics"}
     assert all(node.tags == {"prepare"} for node in stage.nodes)
 
 
@@ -66,7 +72,7 @@ def test_what_is_dropped_is_counted_under_its_reason(tmp_path: Path, texts: Path
     (texts / "short.txt").write_text("tiny")
     (texts / "echo.txt").write_text("again and again\n" * 9)
     (row,) = prepare(tmp_path, texts).manifest.facts["kept_and_dropped"]
-    assert row == {
+    assert {fate: count for fate, count in row.items() if count} == {
         "kind": "text",
         "read": 35,
         "too short": 1,
@@ -82,7 +88,7 @@ def test_files_that_are_no_text_are_counted_in_the_manifest(tmp_path: Path, text
     prepare(tmp_path, texts)
     facts = Artifact.open(tmp_path / "raw").manifest.facts
     assert facts["documents"] == 30
-    assert facts["skipped"] == {"count": 1, "first": [["photo.jpg", "byte 0 is not UTF-8 text"]]}
+    assert facts["skipped"] == {"count": 1, "first": [["photo.jpg", ANY]]}
 
 
 def test_the_same_texts_make_the_same_corpus(tmp_path: Path, texts: Path) -> None:
@@ -103,9 +109,9 @@ def test_groups_that_share_a_dropped_text_are_in_one_split(tmp_path: Path) -> No
         "root": str(package.parent),
         "minimum_files": 1,
     }
-    raw = read_raw_documents(data, str(tmp_path / "scratch")).publish(tmp_path / "raw")
+    raw = read_raw_documents(data, HERE, str(tmp_path / "scratch")).publish(tmp_path / "raw")
     options = PrepareOptions.model_validate({"near_duplicates": {"threshold": 1.0}})
-    corpus = prepare_corpus(raw, options, str(tmp_path / "scratch")).publish(tmp_path / "corpus")
+    corpus = prepare_corpus(raw, options, HERE, str(tmp_path / "scratch")).publish(tmp_path / "corpus")
     home = {document.group: split for split, part in splits(corpus).items() for document in part}
     assert len(home) == 40 and set(home.values()) == {"train", "validation", "test"}
     assert all(home[f"package/m{n:02}.py"] == home[f"package/m{n + 1:02}.py"] for n in range(0, 40, 2))
@@ -129,8 +135,8 @@ def test_a_corpus_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
 
 def test_a_refused_source_leaves_no_draft(tmp_path: Path) -> None:
     with pytest.raises(UserError):
-        read_raw_documents({**FILES, "paths": [str(tmp_path / "nowhere")]}, str(tmp_path / "scratch"))
-    assert not list((tmp_path / "scratch").iterdir())
+        read_raw_documents({**FILES, "paths": [str(tmp_path / "nowhere")]}, HERE, str(tmp_path / "scratch"))
+    assert not (tmp_path / "scratch").exists()
 
 
 @pytest.mark.parametrize(
@@ -153,31 +159,117 @@ def test_the_defaults_in_code_are_those_of_the_config() -> None:
     assert PrepareOptions.model_validate(OmegaConf.to_container(config.prepare)) == PrepareOptions()
 
 
-ENDLESS = """
-import itertools, sys
+SLOW = """
+import sys, time
 from fromzero.corpora.document import Document
 from fromzero.pipelines.prepare.nodes import read_raw_documents
 
-class Endless:
-    def read(self):
-        for number in itertools.count():
-            yield Document(str(number), "", "", "text", "", "x" * 2**20)
+class Slow:
+    def __init__(self, log, stop): self.log, self.stop = log, stop
+    def parts(self): return list(range(6))
+    def fingerprint(self): return "slow"
+    def describe(self): return {}
+    def read(self, part):
+        with open(self.log, "a") as file: print(part, file=file)
+        yield Document(str(part), str(part), "", "text", "", f"text number {part}")
+        if part == self.stop: time.sleep(600)
 
-read_raw_documents({"_target_": "__main__.Endless"}, sys.argv[1]).publish(sys.argv[2])
+log, stop, scratch, target = sys.argv[1:]
+engine = {"_target_": "fromzero.engine.processes.Processes", "workers": 1}
+data = {"_target_": "__main__.Slow", "log": log, "stop": int(stop)}
+read_raw_documents(data, engine, scratch).publish(__import__("pathlib").Path(target))
 """
 
 
-def test_a_reader_killed_while_writing_leaves_nothing_that_looks_finished(
-    tmp_path: Path, texts: Path
+def test_a_reader_that_is_killed_leaves_what_it_had_finished_and_nothing_that_looks_whole(
+    tmp_path: Path,
 ) -> None:
-    scratch, target = tmp_path / "scratch", tmp_path / "raw"
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS, scratch, target])
+    log, scratch, target = tmp_path / "log", tmp_path / "scratch", tmp_path / "raw"
+    process = subprocess.Popen([sys.executable, "-c", SLOW, log, "3", scratch, target])
     deadline = time.monotonic() + 30
-    while not list(scratch.glob(".draft-*/*.parquet")) and time.monotonic() < deadline:
+    while not (log.exists() and "3" in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(scratch.glob(".draft-*/*.parquet"))
+    assert log.read_text().split() == ["0", "1", "2", "3"]
     assert not target.exists() and not list(tmp_path.rglob(FILE_NAME))
-    prepare(tmp_path, texts)
-    assert not list(scratch.iterdir())  # the next run sweeps up
+
+    # the options that differ are part of what decides: as they say where to stop, all is read anew
+    subprocess.run([sys.executable, "-c", SLOW, log, "3000", scratch, target], check=True)
+    assert log.read_text().split()[4:] == ["0", "1", "2", "3", "4", "5"]
+    assert not list(scratch.iterdir())
+    texts = [document.text for document in read_documents(target, "documents")]
+    assert texts == [f"text number {part}" for part in range(6)]
+
+
+def test_after_a_kill_only_what_was_not_finished_is_done_again(tmp_path: Path) -> None:
+    log, scratch, target = tmp_path / "log", tmp_path / "scratch", tmp_path / "raw"
+    process = subprocess.Popen([sys.executable, "-c", SLOW.replace("600", "4"), log, "3", scratch, target])
+    deadline = time.monotonic() + 30
+    while not (log.exists() and "3" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([sys.executable, "-c", SLOW.replace("600", "0"), log, "3", scratch, target], check=True)
+    assert log.read_text().split() == ["0", "1", "2", "3", "3", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        {"_target_": "fromzero.engine.processes.Processes", "workers": 3},
+        {"_target_": "fromzero.engine.slurm.Slurm", "jobs": 2, "cluster": "local"},
+    ],
+    ids=["processes", "slurm"],
+)
+def test_where_the_work_is_done_changes_nothing(
+    tmp_path: Path, texts: Path, engine: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fromzero.corpora.parts.PART_BYTES", 2000)  # several shards
+    here = prepare(tmp_path / "here", texts)
+    there = prepare(tmp_path / "there", texts, engine)
+    assert len(here.manifest.files) > 5
+    assert there.digest == here.digest
+
+
+def test_what_is_dropped_can_be_read(tmp_path: Path, texts: Path) -> None:
+    (texts / "copy.txt").write_text((texts / "00.txt").read_text())
+    (texts / "short.txt").write_text("tiny")
+    corpus = prepare(tmp_path, texts, keep_dropped=True)
+    rows = [row for file in corpus.path.glob("dropped-*.parquet") for row in pq.read_table(file).to_pylist()]
+    assert {(row["id"], row["fate"], row["instead"], row["text"]) for row in rows} == {
+        ("copy.txt", "exact duplicate", "00.txt", (texts / "00.txt").read_text()),
+        ("short.txt", "too short", "", "tiny"),
+    }
+
+
+def test_what_will_be_evaluated_on_is_not_trained_on(tmp_path: Path, texts: Path) -> None:
+    texts_of = [(texts / f"{number:02}.txt").read_text().split() for number in range(30)]
+    items = [{"text": " ".join(words[:40]).upper().replace(" ", "\n")} for words in texts_of]
+    (tmp_path / "quiz.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    quiz = {"paths": [str(tmp_path / "quiz.jsonl")], "text": "text"}
+    corpus = prepare(tmp_path, texts, decontamination={"against": {"quiz": quiz}})
+    (row,) = corpus.manifest.facts["kept_and_dropped"]
+    held_out = {split: size["documents"] for split, size in corpus.manifest.facts["splits"].items()}
+    assert (
+        held_out["train"] == 0 and row["contaminated"] == 30 - held_out["validation"] - held_out["test"] > 0
+    )
+    told = json.loads((corpus.path / "statistics.json").read_text())["decontamination"]["quiz"]
+    assert told["texts"] == 30 and told["covered"] == [row["contaminated"]] * 4
+
+
+def test_emails_are_replaced_on_request_and_counted(tmp_path: Path, texts: Path) -> None:
+    (texts / "mail.txt").write_text("Write to somebody at jane.roe@mail.org, please, and wait for an answer.")
+    corpus = prepare(tmp_path, texts, privacy={"emails": True})
+    found = [d.text for part in splits(corpus).values() for d in part if d.id == "mail.txt"]
+    assert found == ["Write to somebody at <email>, please, and wait for an answer."]
+    assert json.loads((corpus.path / "statistics.json").read_text())["scrubbed"] == {"email": 1}
+
+
+def test_the_report_shows_what_was_dropped_and_escapes_it(tmp_path: Path, texts: Path) -> None:
+    (texts / "echo.txt").write_text("<script>alert()</script>\n" * 9)
+    draft, metrics = report_on_corpus(prepare(tmp_path, texts), str(tmp_path / "scratch"))
+    page = (draft.path / "report.html").read_text()
+    assert "repeated line" in page and "&lt;script&gt;alert()" in page and "<script>" not in page
+    assert metrics["prepare/text/repeated_line"] == 1 and metrics["prepare/text/kept"] == 30

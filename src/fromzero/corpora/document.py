@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +10,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SHARD_BYTES = 64 * 2**20
-"""Text in one shard at most, unless a single document is larger."""
+PART_BYTES = 16 * 2**20
+"""Text that one worker reads at a time, about."""
+
+SHARD_BYTES = 16 * 2**20
+"""Text in one shard at most, unless a single document is larger: what one worker has in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Document:
         kind: `source` (code), `docstring`, `prose` or `text`. Only equals are compared as duplicates.
         source: where a person finds it.
         text: anything that UTF-8 can hold.
+        corpus: which of several that are mixed; `""` where there is one alone.
     """
 
     id: str
@@ -33,6 +37,7 @@ class Document:
     kind: str
     source: str
     text: str
+    corpus: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,24 @@ class Skipped:
 
 
 class Source(Protocol):
-    """Anything that documents come from; named by `_target_` in `conf/base/data/`."""
+    """Anything that documents come from; named by `_target_` in `conf/base/data/`.
 
-    def read(self) -> Iterator[Document | Skipped]:
-        """Yields in an order that depends on the content alone.
+    Several processes read one source, each its own parts: a source, and a part, can be pickled.
+    """
+
+    def parts(self) -> Sequence[Any]:
+        """What is read at a time, each of about `PART_BYTES`; order and cut depend on the content alone.
 
         Raises:
             UserError: there is nothing to read.
+        """
+        ...
+
+    def read(self, part: Any) -> Iterator[Document | Skipped]:
+        """Yields what one of the parts holds: a pure function of it.
+
+        Raises:
+            UserError: what it holds is no text, where that is not to be passed over.
         """
         ...
 
@@ -76,23 +92,32 @@ def write_documents(
     for document in documents:
         length = len(document.text.encode())
         if batch and size + length > shard_bytes:
-            _write_shard(batch, directory / f"{name}-{shards:05}.parquet")
+            write_shard(batch, directory / f"{name}-{shards:05}.parquet")
             shards, batch, size = shards + 1, [], 0
         batch.append(document)
         size += length
     if batch or not shards:
-        _write_shard(batch, directory / f"{name}-{shards:05}.parquet")
+        write_shard(batch, directory / f"{name}-{shards:05}.parquet")
+
+
+def write_shard(batch: Sequence[Document], path: Path, **others: Sequence[str]) -> None:
+    """Writes one file; `others` are columns beside those of a document."""
+    columns = {name: [getattr(document, name) for document in batch] for name in SCHEMA.names}
+    table = pa.table(columns, schema=SCHEMA)
+    for name, values in others.items():
+        table = table.append_column(name, pa.array(values, pa.string()))
+    pq.write_table(table, path, compression="zstd", row_group_size=8192)
 
 
 def read_documents(directory: Path, name: str) -> Iterator[Document]:
-    """Yields what `write_documents` wrote under that name, in the same order, one row group in memory."""
+    """Yields all that was written under that name, in the order of the names of the files."""
     for path in sorted(directory.glob(f"{name}-*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for rows in file.iter_batches(batch_size=1024):
-                columns = (rows.column(field).to_pylist() for field in SCHEMA.names)
-                yield from map(Document, *columns)
+        yield from read_shard(path)
 
 
-def _write_shard(batch: list[Document], path: Path) -> None:
-    columns = {name: [getattr(document, name) for document in batch] for name in SCHEMA.names}
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd", row_group_size=8192)
+def read_shard(path: Path) -> Iterator[Document]:
+    """Yields the documents of one file in order; some thousand are in memory."""
+    with pq.ParquetFile(path) as file:
+        for rows in file.iter_batches(batch_size=1024, use_threads=False):
+            columns = (rows.column(field).to_pylist() for field in SCHEMA.names)
+            yield from map(Document, *columns)

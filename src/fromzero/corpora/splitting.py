@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from fromzero.corpora.clusters import Clusters
 from fromzero.corpora.document import Document
@@ -68,6 +68,26 @@ def split_groups(
     return {member: chosen.get(name, "train") for name, members in units.items() for member in members}
 
 
+def split_by_hash(
+    groups: Iterable[str],
+    linked: Sequence[tuple[str, str]] = (),
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+) -> dict[str, Split]:
+    """Assigns each group by the hash of its name, linked ones by that of the first of them.
+
+    So a group stays where it is when others are added, and the shares, of the groups, hold on average alone.
+    """
+    chosen: dict[str, Split] = {}
+    for name, members in _units(dict.fromkeys(groups), linked).items():
+        place = int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8]) / 2**64
+        split: Split = "test" if place < test else "validation" if place < test + validation else "train"
+        chosen |= dict.fromkeys(members, split)
+    return chosen
+
+
 def cut_tail(document: Document, *, validation: float, test: float) -> Iterator[tuple[Split, Document]]:
     """Cuts one text by characters: its beginning is to train on, its end to test on. Empty parts drop out.
 
@@ -80,7 +100,7 @@ def cut_tail(document: Document, *, validation: float, test: float) -> Iterator[
             yield split, replace(document, id=f"{document.id}#{split}", text=document.text[start:end])
 
 
-def _units(groups: Mapping[str, Group], linked: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+def _units(groups: Mapping[str, Any], linked: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     """Name -> groups that cannot be parted."""
     clusters = Clusters(sorted({*groups, *chain.from_iterable(linked)}))
     for one, other in linked:

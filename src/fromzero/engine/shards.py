@@ -9,6 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -43,17 +44,15 @@ class Workshop:
         """Of the stage that makes artifacts of `kind`, with what it `decides` on (JSON)."""
         return cls(Path(scratch) / ".unfinished" / kind / digest_of({**decides, "code": _code()}), engine)
 
-    def finish(
-        self, name: str, write: Write, shards: Mapping[str, Any], **decides: Any
-    ) -> dict[str, Finished]:
+    def finish(self, name: str, write: Write, shards: Mapping[str, Any]) -> dict[str, Finished]:
         """Each shard's folder and report, in the order of `shards`; only what is not there yet is worked on.
 
         Args:
             name: of the step, and of the bar that shows it.
-            write: see `Write`; with `partial`, a function at the top of a module.
-            decides: what else the result depends on, as JSON.
+            write: see `Write`; a function at the top of a module, or the partial of one. Whatever it depends on
+                must follow from what the workshop was made of.
         """
-        step = self.folder / f"{name.replace(' ', '-')}-{digest_of(decides)}"
+        step = self.folder / name.replace(" ", "-")
         step.mkdir(parents=True, exist_ok=True)
         missing = {
             shard: (given, step / shard) for shard, given in shards.items() if not (step / shard).exists()
@@ -66,6 +65,8 @@ class Workshop:
     def clear(self) -> None:
         """Removes all shards, also those that the same stage has left under other options."""
         shutil.rmtree(self.folder.parent, ignore_errors=True)
+        with suppress(OSError):  # another stage has some left
+            self.folder.parent.parent.rmdir()
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,15 @@ def _explained(error: OSError, target: Path) -> Exception:
 
 
 def gather(finished: Mapping[str, Finished], pattern: str, target: Path) -> None:
-    """Puts `NAME.suffix` of each shard's folder into `target` as `NAME-SHARD.suffix`; it stays where it was, too."""
+    """Puts the files of all shards into `target`, where they stay where they were, too.
+
+    `NAME.suffix` becomes `NAME-SHARD.suffix`, and `NAME-REST.suffix` becomes `NAME-SHARD-REST.suffix`.
+    """
     for shard, made in finished.items():
         for file in sorted(made.path.glob(pattern)):
-            link_or_copy(file, target / f"{file.stem}-{shard}{file.suffix}")
+            name, _, rest = file.name.partition("-")
+            named = f"{name}-{shard}-{rest}" if rest else f"{file.stem}-{shard}{file.suffix}"
+            link_or_copy(file, target / named)
 
 
 def link_or_copy(file: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fromzero.artifacts import Artifact
+from fromzero.page import page_environment
 from fromzero.pipelines.evaluate.report import UNITS, all_metrics, better_than_ours, spelled
 from fromzero.pipelines.evaluate.sections import Sections
 from fromzero.tasks.metrics import lower_is_better
@@ -58,11 +59,7 @@ class Origin:
 
 def html_page(results: Mapping[str, Any], sections: Sections, origin: Origin) -> str:
     """The page. Every text of the data is escaped: it may hold any HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = page_environment()
     template = (files(__package__) / "report.html.jinja").read_text(encoding="utf-8")
     environment.filters |= {"spelled": spelled, "told": told, "figure": _figure, "picture": _picture}
     environment.tests["picture"] = lambda value: isinstance(value, bytes)

@@ -1,158 +1,150 @@
-"""Documents come in as they are and leave clean, once each, in their split; what was dropped is counted."""
+"""Documents come in as they are and leave clean, once each, in their part; what was dropped is counted."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from rich.console import Console
-from rich.table import Table
 
 from fromzero.artifacts import Artifact, Draft
-from fromzero.corpora.cleaning import REPEATED_LINE, TOO_SHORT, clean, reject
-from fromzero.corpora.deduplication import exact_keepers, near_keepers
-from fromzero.corpora.document import Document, Skipped, Source, read_documents, write_documents
-from fromzero.corpora.splitting import SPLITS, Group, Split, cut_tail, split_groups
+from fromzero.corpora.document import Source, write_documents
+from fromzero.corpora.cleaning import REASONS
+from fromzero.corpora.splitting import SPLITS
+from fromzero.corpora.steps import LISTED, clean_shard, read_part, split_shard
+from fromzero.engine.shards import Finished, Workshop, gather
 from fromzero.errors import UserError
-from fromzero.pipelines.prepare.options import CleaningOptions, PrepareOptions, SplitOptions
-from fromzero.progress import track
+from fromzero.pipelines.prepare.duplicates import Duplicates, Overview, fates_of, find_duplicates
+from fromzero.pipelines.prepare.held_out import HeldOut
+from fromzero.pipelines.prepare.options import PrepareOptions
+from fromzero.pipelines.prepare.statistics import FILE, Statistics
 
 logger = logging.getLogger(__name__)
 
-READ, KEPT = "read", "kept"
-EXACT, NEAR = "exact duplicate", "near duplicate"
-FATES = (READ, TOO_SHORT, REPEATED_LINE, EXACT, NEAR, KEPT)
-LISTED = 50
-"""Skipped files that the manifest names; all are counted."""
 
-Tally = Counter[tuple[str, str]]
-"""(kind, fate) -> number of documents."""
-
-
-def read_raw_documents(data: dict[str, Any], scratch: str) -> Draft:
+def read_raw_documents(data: dict[str, Any], engine: dict[str, Any], scratch: str) -> Draft:
     """Copies what the source yields, untouched, so that later stages depend on bytes that stay.
 
     Raises:
         UserError: the source has nothing to read.
     """
     source: Source = instantiate(data, _convert_="all")
-    counts: Counter[str] = Counter()
-    skipped: list[Skipped] = []
+    parts = {f"{number:06}": part for number, part in enumerate(source.parts())}
+    decides = {"data": data, "contents": source.fingerprint()}
+    workshop = Workshop.of("documents", scratch, instantiate(engine), decides)
+    read = workshop.finish("reading documents", partial(read_part, source), parts)
     with Draft("documents", Path(scratch)) as draft:
-        write_documents(_counted(source, counts, skipped), draft.path, "documents")
-        listed = [[item.source, item.reason] for item in skipped[:LISTED]]
-        draft.facts.update(source.describe(), **counts, skipped={"count": len(skipped), "first": listed})
-    if skipped:
-        first = skipped[0]
-        logger.warning("%d files passed over, such as %s: %s", len(skipped), first.source, first.reason)
-    return draft
+        gather(read, "documents-*.parquet", draft.path)
+        draft.facts.update(source.describe(), **_told(read))
+        draft.afterwards = workshop.clear
+        return draft
 
 
-def _counted(source: Source, counts: Counter[str], skipped: list[Skipped]) -> Iterator[Document]:
-    with track("reading documents", total=None) as advance:
-        for item in source.read():
-            if isinstance(item, Skipped):
-                skipped.append(item)
-                continue
-            counts.update(documents=1, bytes=len(item.text.encode()))
-            yield item
-            advance(1)
+def _told(read: dict[str, Finished]) -> dict[str, Any]:
+    """Counts of all parts, and the first that were passed over.
+
+    Raises:
+        UserError: nothing but such was there.
+    """
+    counts: Counter[str] = Counter()
+    first: list[list[str]] = []
+    for report in (part.report for part in read.values()):
+        first += report.pop("first")
+        counts.update(report)
+    if not counts["documents"]:
+        of = "".join(f" ({source} {reason})" for source, reason in first[:1])
+        raise UserError(f"data has no text, but {counts['skipped']} files or records that are none{of}")
+    if first:
+        logger.warning("%d passed over, such as %s, which %s", counts["skipped"], *first[0])
+    return {
+        "documents": counts["documents"],
+        "bytes": counts["bytes"],
+        "skipped": {"count": counts["skipped"], "first": first[:LISTED]},
+    }
 
 
-def prepare_corpus(raw_documents: Artifact, prepare: PrepareOptions, scratch: str) -> Draft:
+def prepare_corpus(
+    raw_documents: Artifact, prepare: PrepareOptions, engine: dict[str, Any], scratch: str
+) -> Draft:
     """Cleans, drops duplicates and splits; each document that is dropped is counted under one reason.
 
     Raises:
         UserError: nothing is left, or there are too few groups to split.
     """
-    tally: Tally = Counter()
-    documents = _clean(raw_documents, prepare.cleaning, tally)
-    documents, copies = _drop(documents, exact_keepers(documents), EXACT, tally)
-    threshold = prepare.near_duplicates.threshold
-    documents, alike = _drop(documents, near_keepers(documents, threshold), NEAR, tally)
-    tally.update((document.kind, KEPT) for document in documents)
-    if not documents:
-        reasons = ", ".join(f"{count} {kind}: {fate}" for (kind, fate), count in tally.items())
-        raise UserError(f"no document is left ({reasons}): add text, or loosen prepare.cleaning")
-    rows = _kept_and_dropped(tally)
-    splits = _split(documents, copies + alike, prepare.split)
+    options = prepare.model_dump()
+    held_out = HeldOut(prepare.decontamination)
+    decides = {"raw": raw_documents.digest, "prepare": options, "held_out": held_out.fingerprints}
+    workshop = Workshop.of("corpus", scratch, instantiate(engine), decides)
+    statistics = Statistics()
+
+    files = {
+        file.stem.partition("-")[2]: file for file in sorted(raw_documents.path.glob("documents-*.parquet"))
+    }
+    clean = partial(
+        clean_shard,
+        cleaning=options["cleaning"],
+        privacy=options["privacy"],
+        near=prepare.near_duplicates.threshold is not None,
+        keep_dropped=prepare.keep_dropped,
+    )
+    cleaned = workshop.finish("cleaning documents", clean, files)
+    statistics.add(shard.report for shard in cleaned.values())
+
+    overview = Overview.of(cleaned)
+    _refuse_nothing(overview, statistics)
+    duplicates = find_duplicates(workshop, cleaned, overview, prepare)
+    parted = _part(workshop, cleaned, overview, duplicates, held_out, prepare)
+    statistics.add(shard.report for shard in parted.values())
+
     with Draft("corpus", Path(scratch)) as draft:
         for split in SPLITS:
-            write_documents(splits[split], draft.path, split)
-        draft.facts.update(kept_and_dropped=rows, splits={split: _size(splits[split]) for split in SPLITS})
-    Console().print(_table(rows))
+            gather(parted, f"{split}.parquet", draft.path)
+            if not statistics.sizes[split]["documents"]:
+                write_documents([], draft.path, split)
+        for shards in (cleaned, parted):
+            gather(shards, "dropped-*.parquet", draft.path)
+        told = statistics.told(duplicates.cluster_sizes, held_out.told(parted))
+        (draft.path / FILE).write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
+        draft.facts.update(kept_and_dropped=statistics.tally.rows(), splits=statistics.sizes)
+        draft.afterwards = workshop.clear
+    Console().print(statistics.table())
     return draft
 
 
-def _kept_and_dropped(tally: Tally) -> list[dict[str, Any]]:
-    """One row a kind of document: how many were read, dropped for each reason, and kept."""
-    return [
-        {"kind": kind, **{fate: tally[kind, fate] for fate in FATES}}
-        for kind in sorted({kind for kind, _ in tally})
-    ]
+def _refuse_nothing(overview: Overview, statistics: Statistics) -> None:
+    if len(overview):
+        return
+    rows = statistics.tally.rows(REASONS)
+    reasons = ", ".join(f"{row[fate]} {row['kind']}: {fate}" for row in rows for fate in REASONS if row[fate])
+    raise UserError(f"no document is left ({reasons}): add text, or loosen prepare.cleaning")
 
 
-def _clean(raw: Artifact, options: CleaningOptions, tally: Tally) -> list[Document]:
-    kept = []
-    with track("cleaning documents", total=raw.manifest.facts.get("documents")) as advance:
-        for document in read_documents(raw.path, "documents"):
-            text = clean(document.text)
-            reason = reject(text, **options.model_dump())
-            tally.update([(document.kind, READ)] + ([(document.kind, reason)] if reason else []))
-            if not reason:
-                kept.append(replace(document, text=text))
-            advance(1)
-    return kept
-
-
-def _drop(
-    documents: Sequence[Document], keepers: Sequence[int], reason: str, tally: Tally
-) -> tuple[list[Document], list[tuple[str, str]]]:
-    """The keepers, and the pairs of groups that the others tie together."""
-    pairs = [(document, documents[keeper]) for document, keeper in zip(documents, keepers, strict=True)]
-    dropped = [(document, keeper) for document, keeper in pairs if document is not keeper]
-    tally.update((document.kind, reason) for document, _ in dropped)
-    kept = [document for document, keeper in pairs if document is keeper]
-    return kept, [(document.group, keeper.group) for document, keeper in dropped]
-
-
-def _split(
-    documents: Sequence[Document], linked: list[tuple[str, str]], options: SplitOptions
-) -> dict[Split, list[Document]]:
-    splits: dict[Split, list[Document]] = {split: [] for split in SPLITS}
-    if options.by == "tail":
-        for document in documents:
-            for split, part in cut_tail(document, validation=options.validation, test=options.test):
-                splits[split].append(part)
-        return splits
-    chosen = split_groups(_groups(documents), linked, **options.model_dump(exclude={"by"}))
-    for document in documents:
-        splits[chosen[document.group]].append(document)
-    return splits
-
-
-def _groups(documents: Sequence[Document]) -> dict[str, Group]:
-    strata = {document.group: document.stratum for document in documents}
-    sizes: Counter[str] = Counter()
-    for document in documents:
-        sizes[document.group] += len(document.text.encode())
-    documents_of = Counter(document.group for document in documents)
-    return {name: Group(stratum, sizes[name], documents_of[name]) for name, stratum in strata.items()}
-
-
-def _size(documents: Sequence[Document]) -> dict[str, int]:
-    return {"documents": len(documents), "bytes": sum(len(document.text.encode()) for document in documents)}
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> Table:
-    table = Table("documents", title="kept and dropped")
-    for fate in FATES:
-        table.add_column(fate, justify="right")
-    for row in rows:
-        table.add_row(row["kind"], *(f"{row[fate]:,}" for fate in FATES))
-    return table
+def _part(
+    workshop: Workshop,
+    cleaned: dict[str, Finished],
+    overview: Overview,
+    duplicates: Duplicates,
+    held_out: HeldOut,
+    prepare: PrepareOptions,
+) -> dict[str, Finished]:
+    """Each shard in its parts; without duplicates, and to train on without what is held out."""
+    fates = fates_of(overview, duplicates, prepare.split)
+    shards = {
+        name: (cleaned[name].path / "clean.parquet", fates[first:end])
+        for name, (first, end) in overview.shards.items()
+    }
+    split = prepare.split
+    tail = split.model_dump(include={"validation", "test"}) if split.by == "tail" else None
+    step = partial(
+        split_shard,
+        by_tail=tail,
+        held_out=held_out.indices,
+        max_covered=prepare.decontamination.max_covered,
+        keep_dropped=prepare.keep_dropped,
+    )
+    return workshop.finish("writing the corpus", step, shards)

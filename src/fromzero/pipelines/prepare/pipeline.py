@@ -1,4 +1,4 @@
-"""prepare: read → clean, deduplicate, split."""
+"""prepare: read → clean, deduplicate, split → report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from kedro.pipeline import Node, Pipeline
 
 from fromzero.pipelines.prepare.nodes import prepare_corpus, read_raw_documents
+from fromzero.pipelines.prepare.report import report_on_corpus
 
 
 def create_pipeline(**kwargs: Any) -> Pipeline:
@@ -14,15 +15,21 @@ def create_pipeline(**kwargs: Any) -> Pipeline:
         [
             Node(
                 read_raw_documents,
-                inputs=["params:data", "params:paths.scratch"],
+                inputs=["params:data", "params:engine", "params:paths.scratch"],
                 outputs="raw_documents",
                 name="read_raw_documents",
             ),
             Node(
                 prepare_corpus,
-                inputs=["raw_documents", "params:prepare", "params:paths.scratch"],
+                inputs=["raw_documents", "params:prepare", "params:engine", "params:paths.scratch"],
                 outputs="corpus",
                 name="prepare_corpus",
+            ),
+            Node(
+                report_on_corpus,
+                inputs=["corpus", "params:paths.scratch"],
+                outputs=["prepare_report", "corpus_metrics"],
+                name="report_on_corpus",
             ),
         ],
         tags=["prepare"],
