@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+PART_BYTES = 16 * 2**20
+"""Text that one worker reads at a time, about."""
 
 SHARD_BYTES = 64 * 2**20
 """Text in one shard at most, unless a single document is larger."""
@@ -25,6 +28,7 @@ class Document:
         kind: `source` (code), `docstring`, `prose` or `text`. Only equals are compared as duplicates.
         source: where a person finds it.
         text: anything that UTF-8 can hold.
+        corpus: which of several that are mixed; `""` where there is one alone.
     """
 
     id: str
@@ -33,24 +37,36 @@ class Document:
     kind: str
     source: str
     text: str
+    corpus: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that looked like a document and was passed over, and why."""
+    """Something that looked like a document and was passed over; `reason` goes on after it: `is empty`."""
 
     source: str
     reason: str
 
 
 class Source(Protocol):
-    """Anything that documents come from; named by `_target_` in `conf/base/data/`."""
+    """Anything that documents come from; named by `_target_` in `conf/base/data/`.
 
-    def read(self) -> Iterator[Document | Skipped]:
-        """Yields in an order that depends on the content alone.
+    Several processes read one source, each its own parts: a source, and a part, can be pickled.
+    """
+
+    def parts(self) -> Sequence[Any]:
+        """What is read at a time, each of about `PART_BYTES`; order and cut depend on the content alone.
 
         Raises:
             UserError: there is nothing to read.
+        """
+        ...
+
+    def read(self, part: Any) -> Iterator[Document | Skipped]:
+        """Yields what one of the parts holds: a pure function of it.
+
+        Raises:
+            UserError: what it holds is no text, where that is not to be passed over.
         """
         ...
 

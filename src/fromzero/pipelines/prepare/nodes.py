@@ -45,17 +45,20 @@ def read_raw_documents(data: dict[str, Any], scratch: str) -> Draft:
     skipped: list[Skipped] = []
     with Draft("documents", Path(scratch)) as draft:
         write_documents(_counted(source, counts, skipped), draft.path, "documents")
+        if not counts["documents"]:
+            reason = "".join(f" ({item.source} {item.reason})" for item in skipped[:1])
+            raise UserError(f"data has no text, but {len(skipped)} files or records that are none{reason}")
         listed = [[item.source, item.reason] for item in skipped[:LISTED]]
         draft.facts.update(source.describe(), **counts, skipped={"count": len(skipped), "first": listed})
     if skipped:
         first = skipped[0]
-        logger.warning("%d files passed over, such as %s: %s", len(skipped), first.source, first.reason)
+        logger.warning("%d passed over, such as %s, which %s", len(skipped), first.source, first.reason)
     return draft
 
 
 def _counted(source: Source, counts: Counter[str], skipped: list[Skipped]) -> Iterator[Document]:
     with track("reading documents", total=None) as advance:
-        for item in source.read():
+        for item in (item for part in source.parts() for item in source.read(part)):
             if isinstance(item, Skipped):
                 skipped.append(item)
                 continue
