@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fromzero.artifacts.manifest import digest_tree
 from fromzero.corpora.document import Document, read_documents, write_documents
 
-PAGE = Document("a.py:f", "a.py", "", "docstring", "a.py:3", "Say what 你好 means.\n\tTwice.")
+PAGE = Document("a.py:f", "a.py", "", "docstring", "a.py:3", "Say what 你好 means.\n\tTwice.", "code")
 
 
 @settings(deadline=None)  # it writes files
@@ -34,7 +34,7 @@ def test_a_split_without_documents_is_a_shard_without_rows(tmp_path: Path) -> No
     write_documents([], tmp_path, "test")
     table = pq.read_table(tmp_path / "test-00000.parquet")
     assert table.num_rows == 0
-    assert table.column_names == ["id", "group", "stratum", "kind", "source", "text"]
+    assert table.column_names == ["id", "group", "stratum", "kind", "source", "text", "corpus"]
 
 
 def test_equal_documents_make_equal_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest.mock import ANY
 
 import pyarrow.parquet as pq
 import pytest
@@ -87,8 +86,16 @@ def test_files_that_are_no_text_are_counted_in_the_manifest(tmp_path: Path, text
     (texts / "photo.jpg").write_bytes(b"\xff\xd8")
     prepare(tmp_path, texts)
     facts = Artifact.open(tmp_path / "raw").manifest.facts
-    assert facts["documents"] == 30
-    assert facts["skipped"] == {"count": 1, "first": [["photo.jpg", ANY]]}
+    ((_, reason),) = facts["skipped"]["first"]
+    assert facts["documents"] == 30 and reason.startswith("is not UTF-8 (byte 0xff at 0)")
+    assert facts["skipped"] == {"count": 1, "first": [["photo.jpg", reason]]}
+
+
+def test_a_source_without_any_text_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "dump.jsonl").write_text('{"body": "a text"}\n')
+    with pytest.raises(UserError, match=r"no text.* 1 .*dump\.jsonl holds records: data\.text=….* 'body'"):
+        prepare(tmp_path, tmp_path / "dump.jsonl")
+    assert not list((tmp_path / "scratch").glob(".draft-*"))
 
 
 def test_the_same_texts_make_the_same_corpus(tmp_path: Path, texts: Path) -> None:

@@ -31,7 +31,8 @@ def library_corpus(tmp_path: Path) -> LibraryCorpus:
             for name, text in {**files, TOPICS: "topics = {}"}.items():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text, encoding="utf-8")
-            documents = StandardLibrary(str(root), minimum_files=0).read()
+            library = StandardLibrary(str(root), minimum_files=0)
+            documents = (one for part in library.parts() for one in library.read(part))
             write_documents((one for one in documents if isinstance(one, Document)), tmp_path, split)
         return tmp_path
 

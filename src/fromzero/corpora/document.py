@@ -42,7 +42,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something that looked like a document and was passed over, and why."""
+    """Something that looked like a document and was passed over; `reason` goes on after it: `is empty`."""
 
     source: str
     reason: str

@@ -1,134 +1,141 @@
-"""Text files of the user's own: folders, globs or single files, one document a file."""
+"""Text of the user's own: folders, globs, files or URLs; each file is a document, or a table of them."""
 
 from __future__ import annotations
 
-import glob
-import itertools
-import os
+import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from fromzero.artifacts.manifest import digest_named
 from fromzero.corpora.document import Document, Skipped
+from fromzero.corpora.formats import UNITS, Bad, Piece, Record, listed, no_column, read_records, read_text
+from fromzero.corpora.parts import SizedPiece, cut, pack, whole
+from fromzero.corpora.records import EMPTY, Columns, Fields, judge, rule
+from fromzero.corpora.storage import StoredFile, find_files
 from fromzero.errors import UserError
+from fromzero.suggestions import nearest
 
-LARGEST_FILE = 2**30
-"""Bytes. One document lies whole in memory and in one parquet cell, which ends at 2 GiB."""
+TABLES = (".csv", ".tsv", ".parquet")
+"""Formats in which all records have the same columns."""
 
 
 class TextFiles:
-    """Every UTF-8 file in `paths`, whatever its suffix; hidden files and folders are not looked at.
+    """Every file in `paths`; hidden files and folders are not looked at.
 
-    `id` and `group` are the file's path within the folder that was named, so that the corpus does not change
-    when the folder moves; with several paths the path as given comes before it.
+    A document is a record of a file of records (`UNITS` has their suffixes), or another file of UTF-8, with
+    `.gz` or `.zst` behind it or not. Its `source`, and without other columns its `id` and `group`, are the
+    file's path within the folder that was named, so that the corpus does not change when the folder moves,
+    and behind `:` the line or number of a record; with several paths the path as given comes before it.
     """
 
-    def __init__(self, paths: str | Sequence[str]) -> None:
+    def __init__(
+        self,
+        paths: str | Sequence[str],
+        text: Columns = None,
+        id: Columns = None,
+        group: Columns = None,
+        header: Sequence[str] | None = None,
+        bad: str | None = None,
+    ) -> None:
+        """
+        Args:
+            paths: of any file system that fsspec knows.
+            text, id, group: columns; see `Fields`. Without `text`, files of records are passed over.
+            header: names of the columns of CSV files that have none.
+            bad: `refuse` or `skip`; None skips files that are not text, and refuses what is wrong in a
+                file of records, unless it is only empty.
+        """
         self.paths = [paths] if isinstance(paths, str) else list(paths)
+        self.fields = Fields(text, id, group)
+        self.header = [header] if isinstance(header, str) else header
+        self.rule = rule(bad)
 
-    def read(self) -> Iterator[Document | Skipped]:
-        """Yields path by path, sorted within each; a file that two paths reach comes once.
+    def parts(self) -> list[list[Piece]]:
+        """Pieces of files, in the order of the files' names.
 
         Raises:
-            UserError: a path does not exist or holds no file, or no file at all is text.
+            UserError: a path does not exist or holds no file.
         """
-        passed_over: list[Skipped] = []
-        found = False
-        for path, name in self._files().items():
-            item = _read_file(path, name)
-            if isinstance(item, Skipped):
-                passed_over.append(item)
-            else:
-                found = True
-            yield item
-        if not found:
-            first = passed_over[0]
-            raise UserError(
-                f"data.paths={self.paths} has no text among its {len(passed_over)} files "
-                f"({first.source}: {first.reason}): name files of UTF-8 text"
-            )
+        return pack(sized for file in self._files() for sized in self._cut(file))
+
+    def read(self, part: Sequence[Piece]) -> Iterator[Document | Skipped]:
+        """Yields in the order of the part.
+
+        Raises:
+            UserError: something is bad, and not to be skipped.
+        """
+        for piece in part:
+            for number, item in self._items(piece):
+                yield self._judged(piece.file, number, item) if isinstance(item, Bad) else item
 
     def fingerprint(self) -> str:
-        return digest_named((name, path) for path, name in self._files().items() if path.is_file())
+        """Of local files by their content; of others by what is said of them unread (ETag, size, times)."""
+        total = hashlib.sha256()
+        for file in self._files():
+            total.update(f"{file.name}\0{file.identity()}\n".encode())
+        return total.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         return {"files": len(self._files())}
 
-    def _files(self) -> dict[Path, str]:
-        """Real path of each file -> its name in the corpus."""
+    def _files(self) -> list[StoredFile]:
         if not self.paths:
             raise UserError(
                 "data.paths is empty: name folders, globs or files, as in 'data.paths=[my_texts]'"
             )
-        names: dict[Path, str] = {}
-        for given in self.paths:
-            root, paths = _expand(given)
-            for path in paths:
-                name = path if len(self.paths) > 1 else path.relative_to(root)
-                names.setdefault(path.resolve(), _printable(name))
-        return names
+        return find_files(self.paths)
 
+    def _cut(self, file: StoredFile) -> list[SizedPiece]:
+        return cut(file) if self.fields.text and file.format in UNITS else [whole(file)]
 
-def _expand(given: str) -> tuple[Path, list[Path]]:
-    """The folder that names are relative to, and the files, sorted, that `given` stands for."""
-    path = Path(given).expanduser()
-    if path.is_file():
-        return path.parent, [path]
-    if path.is_dir():
-        files = list(_walk(path))
-    elif glob.has_magic(given):
-        path, files = _match(path)
-    else:
-        raise UserError(f"data.paths names {given!r}, which does not exist: check the path")
-    if not files:
-        raise UserError(
-            f"data.paths names {given!r}, where there are no files: name a folder with text files"
+    def _items(self, piece: Piece) -> Iterator[tuple[int, Document | Bad]]:
+        """What there is, each with the line or number of its record, or 0 for the whole file."""
+        file = piece.file
+        if file.size is None:
+            yield 0, Bad("is not a regular file")
+        elif file.format not in UNITS:
+            yield 0, _document(file)
+        elif not self.fields.text:
+            yield 0, self._unnamed(file)
+        else:
+            yield from self._documents(piece)
+
+    def _documents(self, piece: Piece) -> Iterator[tuple[int, Document | Bad]]:
+        file, found = piece.file, False
+        for number, record in read_records(piece, header=self.header, columns=self.fields.columns):
+            found = True
+            if isinstance(record, Bad):
+                yield number, record
+                continue
+            if file.format in TABLES and (missing := self.fields.missing(record)):
+                yield 0, self._no_column(file, missing, record)
+                return  # no other record has it, either
+            yield number, self.fields.document(f"{file.name}:{number}", record)
+        if not found and piece == Piece(file):
+            yield 0, Bad(EMPTY)
+
+    def _no_column(self, file: StoredFile, missing: str, record: Record) -> Bad:
+        headless = file.format != ".parquet" and self.header is None and not nearest(missing, record)
+        return Bad(no_column(missing, record) + headless * " (no names in its first line? data.header=[…])")
+
+    def _unnamed(self, file: StoredFile) -> Bad:
+        _, record = next(read_records(Piece(file), header=self.header), (0, Bad(EMPTY)))
+        if isinstance(record, Bad):
+            return record
+        return Bad(f"holds records: data.text=… says which column is their text, of {listed(record)}")
+
+    def _judged(self, file: StoredFile, number: int, bad: Bad) -> Skipped:
+        records = bool(self.fields.text) and file.format in UNITS
+        source = f"{file.name}:{number}" if number else file.name
+        where = f"{file.address}, {UNITS[file.format]} {number}" if number else file.address
+        return judge(
+            self.rule, Skipped(source, bad.reason), where, harmless=not records or bad.reason == EMPTY
         )
-    return path, files
 
 
-def _match(pattern: Path) -> tuple[Path, list[Path]]:
-    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)
-    matches = map(Path, sorted(glob.glob(str(pattern), recursive=True)))
-    return Path(*fixed), [match for match in matches if match.is_file()]
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"{error.filename} cannot be read: {error.strerror}; make it readable or leave it out")
-
-
-def _printable(path: Path) -> str:
-    """File names need not be UTF-8; what goes into the corpus must be."""
-    return path.as_posix().encode(errors="replace").decode()
-
-
-def _read_file(path: Path, name: str) -> Document | Skipped:
-    if not path.is_file():
-        return Skipped(name, "not a regular file")
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            return Skipped(name, f"larger than {LARGEST_FILE:,} bytes: split it")
-        content = path.read_bytes()
-        text = content.decode("utf-8")
-    except OSError as error:
-        return Skipped(name, error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        return Skipped(name, f"byte {_first_binary(content, error.start)} is not UTF-8 text")
-    if "\0" in text:
-        return Skipped(name, f"byte {content.index(0)} is NUL: not text")
-    if not text.strip():
-        return Skipped(name, "empty")
-    return Document(name, name, "", "text", name, text)
-
-
-def _first_binary(content: bytes, undecodable: int) -> int:
-    """Where the file stops being text: a NUL may come before the first byte that does not decode."""
-    nul = content.find(0, 0, undecodable)
-    return undecodable if nul < 0 else nul
+def _document(file: StoredFile) -> Document | Bad:
+    text = read_text(file)
+    if isinstance(text, Bad):
+        return text
+    if not text or text.isspace():
+        return Bad(EMPTY)
+    return Document(file.name, file.name, "", "text", file.name, text)

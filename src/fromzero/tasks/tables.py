@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from fromzero.artifacts.manifest import digest_named
+from fromzero.corpora.formats import no_column
 from fromzero.errors import UserError
-from fromzero.suggestions import nearest
 from fromzero.tasks.examples import SPLITS
 from fromzero.tasks.formats import Records, dataset_records, file_records, parallel_records, split_slice
 
@@ -215,15 +215,11 @@ def _array(values: list[Any], field: str) -> pa.Array:
 
 def _refuse_absent(records: Records, column: str, optional: str | None) -> None:
     """`optional`: the field that the column is for, where it may be left out."""
-    if column in records.columns:
-        return
-    there = ", ".join(map(repr, records.columns)) or "nothing"
-    meant = nearest(column, records.columns)
-    raise UserError(
-        f"{records.name} has no column {column!r}, only {there}"
-        + (f"; nearest: {meant}" if meant else "")
-        + (f"; without one: task.data.columns.{optional}=null" if optional else "")
-    )
+    if column not in records.columns:
+        raise UserError(
+            f"{records.name} {no_column(column, records.columns)}"
+            + (f"; without one: task.data.columns.{optional}=null" if optional else "")
+        )
 
 
 def _warn_of_shared(rows: list[Row], field: str) -> None:
