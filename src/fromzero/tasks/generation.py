@@ -142,16 +142,24 @@ class GenerationTask(TextTask):
     def predict(
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
     ) -> list[Prediction]:
-        """`text`; of what was wanted, `nats` in all, `tokens` and `bytes`."""
+        """`text`; of what was wanted, if anything, `nats` in all, `tokens` and `bytes`."""
         texts = written(model, batch, processor, self.max_new_tokens, self.beams)
         wanted = [row[row != IGNORED] for row in batch["labels"]]
         bodies = processor.batch_decode(wanted, skip_special_tokens=True)
         return [
-            {"text": text, "nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
+            {"text": text}
+            | (
+                {"nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
+                if len(ids) > 1 or body
+                else {}
+            )
             for text, nats, ids, body in zip(
                 texts, answer_nats(model, batch).tolist(), wanted, bodies, strict=True
             )
         ]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {"target": ""}
 
     def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
         return unlikeness(prediction["text"], truth["target"])

@@ -43,6 +43,7 @@ class ImageClassification:
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "accuracy"
+    inputs = ("image",)
     reads_corpus = False
 
     def __init__(

@@ -52,6 +52,7 @@ class QuestionAnswering(TextTask):
 
     auto = "AutoModelForQuestionAnswering"
     monitor = "f1"
+    inputs = ("question", "context")
     columns = ("question", "context")
 
     def __init__(

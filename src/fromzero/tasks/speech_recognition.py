@@ -51,6 +51,7 @@ class SpeechRecognition:
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "cer"
+    inputs = ("audio",)
     reads_corpus = False
 
     def __init__(

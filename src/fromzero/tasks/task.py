@@ -52,6 +52,9 @@ class Task(Protocol):
     reads_corpus: bool
     """Whether the examples come from the corpus."""
 
+    inputs: Sequence[str]
+    """Columns of the examples that a prediction is made from; the others are the truth, or about the row."""
+
     def fingerprint(self) -> str:
         """A digest of the files outside the corpus that the examples come from."""
         ...
@@ -111,7 +114,8 @@ class Task(Protocol):
         ...
 
     # A task may have `remarks(model, processor)`: lines for a person who asks what was learnt, told in the
-    # log when it is evaluated.
+    # log when it is evaluated. And `blank(row, other)`: columns that stand for the truth of a `row` of
+    # `inputs` that has none, where that of the example `other` would not do.
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Name -> value, of rows of the examples and what was said of them.

@@ -31,11 +31,13 @@ class TextTask:
 
     Attributes:
         auto: name of transformers' class for the head, e.g. `AutoModelForSequenceClassification`.
+        inputs: see `Task.inputs`.
         columns: of the examples that are text; a tokenizer of the task's own is trained on them.
         split_digits: in that tokenizer each digit is a token.
     """
 
     auto: ClassVar[str]
+    inputs: ClassVar[Sequence[str]] = ("text",)
     columns: ClassVar[Sequence[str]] = ("text",)
     split_digits: ClassVar[bool] = False
 

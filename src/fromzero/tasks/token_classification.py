@@ -42,6 +42,7 @@ class TokenClassification(TextTask):
 
     auto = "AutoModelForTokenClassification"
     monitor = "macro_f1"
+    inputs = ("text", "tokens", "starts")
 
     def examples(self, corpus: Path | None) -> pa.Table:
         if self.data is None:
@@ -135,6 +136,9 @@ class TokenClassification(TextTask):
             }
             for tags, places in zip(best, batch["positions"].tolist(), strict=True)
         ]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {"tags": other["tags"][:1] * len(row["tokens"])}
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         return tag_metrics(truth["tags"].to_pylist(), [one["tags"] for one in predictions])
