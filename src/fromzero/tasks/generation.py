@@ -29,9 +29,9 @@ from fromzero.tasks.targets import (
     prompted,
     written,
 )
-from fromzero.tasks.task import Example, Facts, Network, Prediction
+from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
 from fromzero.tasks.text_metrics import unlikeness
-from fromzero.tasks.text_task import IGNORED, TextTask, framed, token_ids
+from fromzero.tasks.text_task import TextTask, framed, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor

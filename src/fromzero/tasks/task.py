@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
+IGNORED = -100
+"""A label that nothing is asked of, and no loss taken: PyTorch's own default (`ignore_index`)."""
+
 Facts = dict[str, Any]
 """What a model must know of the data before it is made, as plain JSON: `{"labels": […]}`, or nothing."""
 
@@ -97,7 +100,7 @@ class Task(Protocol):
     def collate(
         self, examples: Sequence[Example], processor: Any, rng: np.random.Generator | None = None
     ) -> dict[str, Tensor]:
-        """One batch of tensors, examples first; `labels` where there are any, -100 where nothing is asked.
+        """One batch of tensors, examples first; `labels` where there are any, `IGNORED` where none counts.
 
         `rng` is given in training alone: the source of augmentation, the same for a batch whoever asks.
         """

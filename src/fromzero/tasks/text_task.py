@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100
-"""A label that is not asked for: torch's own default."""
-
 
 class TextTask:
     """The parts of `fromzero.tasks.task.Task` that do not depend on what is learnt.

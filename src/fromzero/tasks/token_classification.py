@@ -23,8 +23,8 @@ from fromzero.tasks.classes import label_names, names_in_order
 from fromzero.tasks.examples import SPLITS, part, refuse_foreign_labels, refuse_small_parts
 from fromzero.tasks.name_roles import function_roles
 from fromzero.tasks.spans import OTHER, tag_metrics
-from fromzero.tasks.task import Example, Facts, Prediction
-from fromzero.tasks.text_task import IGNORED, TextTask, frame, located_ids, padded, text_inputs
+from fromzero.tasks.task import IGNORED, Example, Facts, Prediction
+from fromzero.tasks.text_task import TextTask, frame, located_ids, padded, text_inputs
 from fromzero.tasks.windows import last_subwords, place, windows
 
 if TYPE_CHECKING:
