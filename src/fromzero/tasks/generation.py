@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
+from fromzero.tasks.classes import refuse_label_smoothing
 from fromzero.tasks.examples import refuse_small_parts
 from fromzero.tasks.networks import AutoModelThatWrites, is_encoder_decoder
 from fromzero.tasks.tables import Tables
@@ -80,8 +81,7 @@ class GenerationTask(TextTask):
             )
         if beams < 1:
             raise UserError(f"task.beams={beams}: use 1 or more")
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={label_smoothing} is not a share: use 0 or more, below 1")
+        refuse_label_smoothing(label_smoothing)
         self.max_new_tokens, self.beams, self.label_smoothing = max_new_tokens, beams, label_smoothing
 
     @property
