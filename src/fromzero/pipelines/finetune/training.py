@@ -122,6 +122,6 @@ def _source(
         batch_size=options.trainer.batch_size,
         seed=seed,
     )
-    if len(set(source.lengths)) > 1:
-        logger.info("%.1f %% of the positions in a batch are padding", 100 * source.padding())
+    if padding := source.padding():
+        logger.info("%.1f %% of the positions in a batch are padding", 100 * padding)
     return source
