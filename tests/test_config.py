@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 from kedro.config import OmegaConfigLoader
@@ -17,6 +18,8 @@ from pydantic import BaseModel
 from fromzero.config_check import SECTIONS, _locate
 from fromzero.config_errors import ConfigError
 from fromzero.config_loader import OVERRIDES, HydraConfigLoader, _as_overrides, compose
+from fromzero.models.causal_lm import build_config
+from fromzero.models.language_models import refuse_other_kind
 from fromzero.suggestions import nearest
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -27,6 +30,8 @@ CHOICES = [
     f"{INSIDE.get(file.parent.name, file.parent.name)}={file.stem}"
     for file in sorted((CONF / "base").glob("*/*.yaml"))
 ]
+
+TASKS = sorted(file.stem for file in (CONF / "base" / "task").glob("*.yaml"))
 
 Write = Callable[[str, str], None]
 
@@ -89,6 +94,33 @@ def _undocumented(options: type[BaseModel], written: dict[str, Any]) -> list[str
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             names += [f"{name}.{inner}" for inner in _undocumented(field.annotation, written.get(name, {}))]
     return names
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_tiny_recipe_suits_every_task_and_leaves_it_its_model(task: str) -> None:
+    usual, tiny = (compose(CONF, [f"task={task}", *more], env="base") for more in ([], ["recipe=tiny"]))
+    assert tiny["model"]["_target_"] == usual["model"]["_target_"]
+    assert tiny["objective"] == usual["objective"]
+    fixed = {"vocab_size": 512, "max_position_embeddings": tiny["pretrain"]["context"]}
+    base = build_config(tiny["model"], **fixed)
+    refuse_other_kind(base, instantiate(tiny["objective"]).kind)
+    assert base.hidden_size == 32
+    section = tiny["task"]
+    assert {**section, "network": None} == {**usual["task"], "network": None}
+    assert section.get("max_tokens", 0) <= tiny["pretrain"]["context"]
+    assert section.get("max_new_tokens", 0) < section.get("max_tokens", 1)
+
+
+def test_a_recipe_makes_what_is_chosen_small_and_the_command_line_still_wins() -> None:
+    for file in (CONF / "base" / "recipe" / "tiny").glob("*.yaml"):
+        model = compose(CONF, [f"model={file.stem}", "recipe=tiny"], env="base")["model"]
+        build_config(model)  # refuses a size that the architecture does not know
+    config = compose(CONF, ["recipe=tiny", "task=translation", "model.hidden_size=48"], env="base")
+    assert (config["model"]["hidden_size"], config["task"]["network"]["d_model"]) == (48, 32)
+    config = compose(CONF, ["recipe=tiny", "task=translation", "~task/network"], env="base")
+    assert config["task"].get("network") is None
+    large = compose(CONF, ["recipe=tiny", "model=llama_small"], env="base")["model"]
+    assert large == compose(CONF, ["model=llama_small"], env="base")["model"]  # it has no such sizes
 
 
 def test_later_wins_from_the_groups_to_the_command_line(conf: Path, write: Write) -> None:

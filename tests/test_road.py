@@ -95,6 +95,36 @@ def test_nothing_unfinished_is_left(finished: tuple[Path, str]) -> None:
     assert names == {"training.json", "run.json", "finished", "step-000000020"}, "for a longer pretraining"
 
 
+SERVE = """
+import sys
+import mlflow, pandas
+found = mlflow.get_experiment_by_name("fromzero")
+(model,) = mlflow.search_logged_models(output_format="list", experiment_ids=[found.experiment_id])
+served = mlflow.pyfunc.load_model(model.model_uri)
+said = served.predict(pandas.DataFrame({"features": [[0.0] * 10, [0.1] * 10]}))
+print(sys.modules["fromzero"].__file__, list(said.columns), len(said))
+"""
+
+
+def test_a_task_without_corpus_or_base_walks_it_and_what_is_served_needs_no_project(tmp_path: Path) -> None:
+    project = clone(tmp_path / "project")
+    done = kedro(project, "run", "--pipeline", "finetune", "recipe=tiny", "task=tabular_regression")
+    assert done.returncode == 0, done.stderr
+    assert "linear regression" in done.stdout and not (project / "data/03_primary").exists()
+    shutil.rmtree(project / "src")
+    served = subprocess.run(
+        [sys.executable, "-c", SERVE],
+        cwd=project,
+        env={**os.environ, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
+        capture_output=True,
+        text=True,
+    )
+    assert served.returncode == 0, served.stderr
+    source, said = served.stdout.split(" ", 1)
+    assert Path(source).is_relative_to(project / "mlruns")
+    assert said.strip() == "['target'] 2"
+
+
 def runs(project: Path) -> list[Any]:
     from mlflow import MlflowClient
 
@@ -120,7 +150,7 @@ def test_mlflow_has_one_run_with_a_child_a_stage_and_curves_by_step_and_by_token
     by_step = client.get_metric_history(run_id, "train/loss")
     by_tokens = client.get_metric_history(run_id, "by_tokens/train/loss")
     assert [point.step for point in by_step] == [5, 10, 15, 20]
-    assert [point.step for point in by_tokens] == [step * 8 * 64 for step in (5, 10, 15, 20)]
+    assert [point.step for point in by_tokens] == [step * 2 * 256 for step in (5, 10, 15, 20)]
     assert [p.step for p in client.get_metric_history(run_id, "validation/bits_per_byte")] == [10, 20]
     listed = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"config.yaml", "manifests", "report"} <= listed
@@ -283,7 +313,8 @@ def test_what_is_required_to_go_on_and_cannot_is_refused_with_what_differs(proje
 def test_a_stage_of_this_configuration_can_be_proved_to_survive_being_killed(
     project: Path, stage: str
 ) -> None:
-    proof = kedro(project, "verify-resume", "recipe=tiny", "--stage", stage, "--steps", "12", "--kills", "2")
+    command = ["verify-resume", "recipe=tiny", "finetune.trainer.epochs=1"]
+    proof = kedro(project, *command, "--stage", stage, "--steps", "12", "--kills", "2")
     assert proof.returncode == 0, proof.stderr
     assert "undisturbed: 12 steps, 12 batches" in proof.stdout
     assert "kill 2 of 2" in proof.stdout
@@ -300,7 +331,7 @@ def test_what_has_nothing_to_train_on_says_what_to_run_first(tmp_path: Path) -> 
 def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
     from mlflow import MlflowClient
 
-    halves = ["pretrain.trainer.batch_size=4", "pretrain.trainer.accumulate=2"]
+    halves = ["pretrain.trainer.batch_size=1", "pretrain.trainer.accumulate=2"]
     arguments = ["run", "--pipeline", "pretrain", "recipe=tiny", "trainer=ddp", "trainer.accelerator=cpu"]
     former = {run.info.run_id for run in runs(project)}
     alone = kedro(project, *arguments, *halves)
@@ -309,7 +340,7 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
     done = kedro(project, *arguments, *halves, "trainer.devices=2")
     assert done.returncode == 0, done.stderr
     both = Artifact.open(project / ARTIFACTS["base_model"]).manifest.facts
-    assert both["tokens"] == one["tokens"] == 20 * 8 * 64
+    assert both["tokens"] == one["tokens"] == 20 * 2 * 256
     assert both["test"] == pytest.approx(one["test"], rel=1e-3)
     made = [run for run in runs(project) if run.info.run_id not in former]
     assert [run.info.status for run in made] == ["FINISHED"] * 4
@@ -324,7 +355,7 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
     ("named", "arguments", "reason"),
     [
         ({"RANK": "1"}, (), "RANK=1 is set"),
-        ({}, ("trainer.devices=2",), "pretrain.trainer.batch_size=4 pretrain.trainer.accumulate=2 keeps the"),
+        ({}, ("trainer.devices=2",), "pretrain.trainer.batch_size=1 pretrain.trainer.accumulate=2 keeps the"),
         (
             {"SLURM_NTASKS": "2"},
             (
@@ -332,6 +363,7 @@ def test_two_ranks_walk_the_road_once_into_one_run(project: Path) -> None:
                 "trainer.nodes=2",
                 "trainer.devices=2",
                 "trainer.address=node0:29500",
+                "pretrain.trainer.batch_size=8",
             ),
             "pretrain.trainer.batch_size=2 pretrain.trainer.accumulate=4 keeps the",
         ),

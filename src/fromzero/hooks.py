@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
@@ -242,7 +244,12 @@ class TrackingHooks:
             if dataset_name in ("report", "prepare_report"):
                 self._run.log_folder(artifact.path, dataset_name)
             if dataset_name == "finetuned_model":
-                self._run.log_model(artifact.path)
+                self._run.log_model(artifact.path, self._config["task"], self._task_examples())
+
+    def _task_examples(self) -> pa.Table:
+        dataset = self._catalog.get("task_examples")
+        assert isinstance(dataset, ArtifactDataset)  # the model was made from them
+        return pq.read_table(dataset.path / "examples.parquet")
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -16,7 +16,7 @@ from fromzero.batching.corruption import (
     spans_filled_in,
     spans_hidden,
 )
-from fromzero.batching.packed import IGNORED
+from fromzero.tasks.task import IGNORED
 
 BOS, EOS, PAD = 0, 1, 2
 WORDS = range(3, 100)

@@ -67,9 +67,16 @@ def test_an_example_may_say_which_row_it_is_from() -> None:
 
 
 def test_padding_is_what_the_longest_of_each_batch_makes_of_the_others() -> None:
+    def masked(some: list[Example], rng: np.random.Generator | None) -> dict[str, torch.Tensor]:
+        mask = torch.zeros(len(some), 2, 3, dtype=torch.long)  # [examples, windows, tokens]
+        for row, one in enumerate(some):
+            mask[row, 0, : len(one["input_ids"])] = 1
+        return {"attention_mask": mask}
+
     rows = [{"input_ids": [0] * length} for length in (1, 3)]
-    source = TaskExamples(rows, rows, lengths=(1, 3), collate=collate, batch_size=2, seed=0)
-    assert source.padding() == pytest.approx(2 / 6)
+    source = TaskExamples(rows, rows, lengths=(1, 3), collate=masked, batch_size=2, seed=0)
+    assert source.padding() == pytest.approx(2 / 6)  # the second windows are all empty
+    assert examples(20).padding() is None
 
 
 def test_fewer_examples_than_a_batch_are_refused_with_the_key() -> None:

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fromzero.batching.packed import IGNORED, PackedText, packed_batch
+from fromzero.batching.packed import PackedText, packed_batch
 from fromzero.batching.shards import Shard, write_shard
 from fromzero.errors import UserError
+from fromzero.tasks.task import IGNORED
 
 BOS, EOS = 0, 1
 DOCUMENTS = st.lists(st.lists(st.integers(3, 20), max_size=12), min_size=1, max_size=12)

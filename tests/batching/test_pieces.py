@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fromzero.batching.corruption import Ids, Row
-from fromzero.batching.packed import IGNORED
 from fromzero.batching.pieces import FRAME, Pieces, TextPieces
 from fromzero.batching.shards import Shard, write_shard
 from fromzero.errors import UserError
+from fromzero.tasks.task import IGNORED
 
 BOS, EOS, PAD = 0, 1, 2
 CONTEXT = 16

@@ -28,7 +28,6 @@ def config_of(name: str, **more: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("llama_tiny", "decoder"),
         ("llama_nano", "decoder"),
         ("llama_small", "decoder"),
         ("bert_nano", "encoder"),
@@ -54,7 +53,7 @@ def test_bert_counts_as_an_encoder_until_it_says_that_it_is_a_decoder() -> None:
 
 def test_another_kind_is_refused_with_the_names_of_both_ways_out() -> None:
     with pytest.raises(UserError) as refused:
-        refuse_other_kind(config_of("llama_tiny"), "encoder")
+        refuse_other_kind(config_of("llama_nano"), "encoder")
     assert str(refused.value) == (
         "the objective trains models of the kind encoder, and LlamaConfig is of the kind decoder: "
         "set model=bert_nano or the like, or objective=next_token"
@@ -77,7 +76,7 @@ def test_the_names_of_the_ways_out_are_options_of_the_configuration() -> None:
         assert (MODELS.parent / "objective" / f"{way.objective}.yaml").is_file()
 
 
-@pytest.mark.parametrize("name", ["llama_tiny", "bert_nano", "t5_nano", "bart_nano"])
+@pytest.mark.parametrize("name", ["llama_nano", "bert_nano", "t5_nano", "bart_nano"])
 def test_weights_are_float32_follow_the_seed_and_survive_the_disk(name: str, tmp_path: Path) -> None:
     config = config_of(name, pad_token_id=2, eos_token_id=1, forced_eos_token_id=1)
     kind = kind_of(config)

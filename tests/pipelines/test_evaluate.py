@@ -208,9 +208,16 @@ def test_a_score_below_a_baseline_is_marked_and_named() -> None:
 
 
 def test_metrics_are_spelled_as_people_do() -> None:
-    assert [spelled(name) for name in ("macro_f1", "bits_per_byte", "rouge_l", "exact_match")] == [
-        "macro F1", "bits per byte ↓", "ROUGE L", "exact match",
-    ]  # fmt: skip
+    names = {
+        "macro_f1": "macro F1",
+        "bits_per_byte": "bits per byte ↓",
+        "rougeL": "ROUGE-L",
+        "exact_match": "exact match",
+        "r2": "R²",
+        "rmse": "RMSE ↓",
+        "chrf": "chrF",
+    }
+    assert {name: spelled(name) for name in names} == names
 
 
 def test_intervals_are_those_of_the_binomial_where_that_is_known() -> None:

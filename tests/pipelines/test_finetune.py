@@ -16,6 +16,7 @@ from fromzero.errors import UserError
 from fromzero.pipelines.finetune.nodes import build_examples, encode_examples
 from fromzero.pipelines.finetune.training import build
 from fromzero.tokenization import save_tokenizer, train_bpe
+from fromzero.training.checkpoints import CheckpointWriter, newest_checkpoint
 from fromzero.training.job import Job, run_job
 from fromzero.training.options import TrainerOptions
 
@@ -89,6 +90,31 @@ def test_what_is_saved_is_the_best_model_that_was_trained(
         scores = training.objective.metrics([training.objective.outcome(model, batch) for batch in batches])
     assert scores["macro_f1"] == pytest.approx(facts["best_validation/macro_f1"])
     assert not any("lora" in name for name in model.state_dict())
+
+
+@pytest.mark.parametrize("method", ["head", "lora"])
+def test_checkpoints_leave_out_what_is_frozen_and_are_not_gone_on_from_with_another_base(
+    project: Path, tmp_path: Path, method: str
+) -> None:
+    artifacts = {name: Artifact.open(project / path) for name, path in FOLDERS.items()}
+    given = arguments(project, f"method@finetune.method={method}")
+    checkpoints = tmp_path / "checkpoints"
+    run_job(Job.of(build, artifacts, given, MACHINE, checkpoints, tmp_path / "result"))
+    newest = newest_checkpoint(checkpoints)
+    assert newest is not None
+    learnt = trained(built(project, f"method@finetune.method={method}"))
+    writer = CheckpointWriter()
+    assert set(writer.load_checkpoint(newest)["state_dict"]) == {f"model.{name}" for name in learnt}
+    (best,) = checkpoints.glob("best-*")
+    assert set(writer.load_checkpoint(best)["state_dict"]) == learnt
+    with Draft("model", tmp_path) as draft:
+        shutil.copytree(project / "base", draft.path, dirs_exist_ok=True)
+        torch.manual_seed(1)
+        config = LlamaConfig.from_pretrained(project / "base")
+        LlamaForCausalLM(config).save_pretrained(draft.path)
+        artifacts["base_model"] = draft.publish(tmp_path / "base")
+    with pytest.raises(UserError, match=r"what is frozen of the base is not .* trainer\.resume=never"):
+        run_job(Job.of(build, artifacts, given, MACHINE, checkpoints, tmp_path / "other"))
 
 
 FOLDERS = {"encoded_examples": "encoded", "base_model": "base"}

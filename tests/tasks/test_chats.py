@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fromzero.errors import UserError
 from fromzero.tasks.chats import Chat, chat_examples, chat_of, preview, with_template
-from fromzero.tasks.text_task import IGNORED
+from fromzero.tasks.task import IGNORED
 from fromzero.tokenization import fast_tokenizer, train_bpe
 
 CHATML = (

@@ -22,7 +22,7 @@ from transformers import (
 
 from fromzero.errors import UserError
 from fromzero.tasks.generation import GenerationTask
-from fromzero.tasks.text_task import IGNORED
+from fromzero.tasks.task import IGNORED
 
 T5 = partial(T5Config, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, dropout_rate=0.0)
 LLAMA = partial(LlamaConfig, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4)

@@ -10,6 +10,7 @@ from transformers import T5Config
 
 from fromzero.tasks.cldr import UNSEEN_FORMAT, cldr_examples
 from fromzero.tasks.examples import SPLITS, part
+from fromzero.tasks.folds import folds
 from fromzero.tasks.metrics import lower_is_better
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.translation import Translation
@@ -66,6 +67,17 @@ def test_names_of_one_thing_are_in_one_part(examples: pa.Table) -> None:
             parts.setdefault(row["source"].split("/")[1], set()).add(row["split"])
     assert len(parts) > 100
     assert all(len(splits) == 1 for splits in parts.values())
+
+
+def test_what_is_the_same_in_chinese_has_one_group_and_folds_keep_it_together(examples: pa.Table) -> None:
+    groups: dict[str, set[str]] = {}
+    for row in examples.to_pylist():
+        groups.setdefault(row["target"], set()).add(row["group"])
+    assert all(len(some) == 1 for some in groups.values())
+    assert len(set(examples["group"].to_pylist())) > 1500
+    fold = next(folds(examples, 5, from_corpus=False)).to_pylist()
+    parts = [{row["target"] for row in fold if row["split"] == split} for split in SPLITS]
+    assert not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
 def test_no_year_of_one_part_is_in_another(examples: pa.Table) -> None:

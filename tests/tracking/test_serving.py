@@ -1,117 +1,148 @@
+"""What is logged to MLflow, loaded again, says of rows what the task says of them."""
+
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from fromzero.config_loader import compose
+from fromzero.errors import UserError
+from fromzero.tasks.examples import part
+from fromzero.tasks.inference import asked, predictions_of
 from fromzero.tracking.runs import PipelineRun
 
-LABELS = ["asyncio", "email", "xml"]
-TEXTS = ["Return a list.", "", "The event loop", "<|eos|> spelled out", "longer than the model takes " * 5]
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = (
+    "+task.network={_target_:transformers.LlamaConfig,_partial_:true,hidden_size:16,intermediate_size:32,"
+    "num_hidden_layers:1,num_attention_heads:2}"
+)
+REVIEWS = "".join(f'"a {word} film, number {n}",{word}\n' for n in range(40) for word in ("good", "bad"))
+
+OVERRIDES = {
+    "text_classification": ["task.data.train=reviews.csv", "task.max_tokens=16", SMALL],
+    "translation": ["task.max_new_tokens=4", "task.beams=1"],
+    "image_classification": ["task/network=mlp"],
+    "tabular_regression": [],
+}
+
+
+class Served(NamedTuple):
+    """A task with a model of random weights, its test rows, and what MLflow has of it."""
+
+    task: Any
+    model: Any
+    processor: Any
+    facts: dict[str, Any]
+    test: pa.Table
+    logged: Any
+    loaded: Any
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier with random weights over single bytes."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = ["<|bos|>", "<|eos|>", "<|pad|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    core = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(vocabulary)}, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token="<|bos|>",
-        eos_token="<|eos|>",
-        pad_token="<|pad|>",
-        model_max_length=48,
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: index for index, label in enumerate(LABELS)},
-        initializer_range=1.0,
-    )
-    LlamaForSequenceClassification(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    import mlflow
-
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "reviews.csv").write_text(f"text,label\n{REVIEWS}", encoding="utf-8")
+    path = list(sys.path)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        project = tmp_path_factory.mktemp("project")
-        patch.chdir(project)
-        run = PipelineRun(project, "finetune", {})
-        run.log_model(folder)
-        assert "MLFLOW_TRACKING_URI" not in os.environ  # the next project of this process has its own store
-        run.log_metrics({"accuracy": 0.5})
-        run.end("FINISHED")
-        mlflow.set_tracking_uri(run.uri)
-        (logged,) = mlflow.search_logged_models(output_format="list")
-        assert [metric.key for metric in logged.metrics] == ["accuracy"]
-        yield mlflow.pyfunc.load_model(logged.model_uri)
-        mlflow.set_tracking_uri(None)
+        patch.chdir(folder)
+        yield folder
+    sys.path[:] = path  # a loaded model puts its own copy of the code in front
 
 
-def test_the_logged_model_predicts_what_the_folder_predicts(folder: Path, served: Any) -> None:
+@pytest.fixture(scope="module", params=OVERRIDES)
+def served(request: pytest.FixtureRequest, project: Path) -> Served:
+    import mlflow
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from hydra.utils import instantiate
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    table = served.predict(TEXTS)
-    for text, (_, row) in zip(TEXTS, table.iterrows(), strict=True):
-        ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"][:46]
-        with torch.inference_mode():
-            logits = model(torch.tensor([[0, *ids, 1]]), use_cache=False).logits[0]
-        probabilities = torch.tensor([row[f"probability_{label}"] for label in LABELS])
-        torch.testing.assert_close(probabilities.float(), logits.softmax(-1), atol=1e-5, rtol=0)
-        assert row["label"] == LABELS[int(logits.argmax())]
-
-
-def test_texts_may_come_as_list_series_or_frame(served: Any) -> None:
-    import pandas as pd
-
-    expected = served.predict(TEXTS)
-    for texts in (pd.Series(TEXTS), pd.DataFrame({"text": TEXTS}), pd.DataFrame({"anything": TEXTS})):
-        pd.testing.assert_frame_equal(served.predict(texts), expected)
-
-
-def test_no_texts_give_no_rows_under_the_same_columns(served: Any) -> None:
-    import pandas as pd
-
-    table = served.predict(pd.DataFrame({"text": pd.Series([], dtype=str)}))
-    assert list(table.columns) == ["label", *(f"probability_{label}" for label in LABELS)]
-    assert table.empty
-
-
-def test_a_model_that_is_no_classifier_of_texts_goes_as_the_folder_that_it_is(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mlflow import MlflowClient
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    monkeypatch.chdir(tmp_path)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=259, **sizes)).save_pretrained(tmp_path / "writer")
-    run = PipelineRun(tmp_path, "finetune", {})
-    run.log_model(tmp_path / "writer")
+    name = request.param
+    section = compose(CONF, ["recipe=tiny", f"task={name}", *OVERRIDES[name]], env="base")["task"]
+    task = instantiate(section)
+    examples = task.examples(None)
+    facts, train = task.facts(examples), part(examples, "train")
+    processor = task.processor(None, train)
+    torch.manual_seed(0)
+    model = task.model(None, processor, facts, random=False).eval()
+    model.save_pretrained(project / name)
+    processor.save_pretrained(project / name)
+    run = PipelineRun(project, "finetune", {})
+    run.log_model(project / name, section, examples)
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # the next project of this process has its own store
+    run.log_metrics({"accuracy": 0.5})
     run.end("FINISHED")
-    listed = {file.path for file in MlflowClient(run.uri).list_artifacts(run.run_id, "model")}
-    assert {"model/config.json", "model/model.safetensors"} <= listed
+    mlflow.set_tracking_uri(run.uri)
+    mine = mlflow.get_experiment_by_name("fromzero").experiment_id
+    found = mlflow.search_logged_models(experiment_ids=[mine], output_format="list")
+    (logged,) = (one for one in found if one.source_run_id == run.run_id)
+    loaded = mlflow.pyfunc.load_model(logged.model_uri)
+    mlflow.set_tracking_uri(None)
+    return Served(task, model, processor, facts, part(examples, "test").slice(0, 5), logged, loaded)
+
+
+def test_the_logged_model_says_of_rows_without_their_truth_what_the_task_says(served: Served) -> None:
+    rows = served.test.select(list(served.task.inputs)).to_pandas()
+    said = served.loaded.predict(rows).to_dict("records")
+    expected = predictions_of(*served[:3], served.test, served.facts, title="expected")
+    assert len(said) == 5
+    for one, other in zip(said, expected, strict=True):
+        known = {"nats", "tokens", "bytes"}  # of the wanted text, which a row that is served has none of
+        assert one.keys() == set(_flat(other)) - known
+        for key, value in one.items():
+            wanted = _flat(other)[key]
+            assert value == (pytest.approx(wanted, abs=1e-5) if isinstance(wanted, float) else wanted)
+
+
+def _flat(prediction: dict[str, Any]) -> dict[str, Any]:
+    shares = prediction.get("probabilities", {})
+    plain = {name: value for name, value in prediction.items() if name != "probabilities"}
+    return plain | {f"probabilities.{name}": share for name, share in shares.items()}
+
+
+def test_its_signature_is_the_inputs_and_its_metrics_are_those_of_the_run(served: Served) -> None:
+    assert served.loaded.metadata.signature.inputs.input_names() == list(served.task.inputs)
+    assert [metric.key for metric in served.logged.metrics] == ["accuracy"]
+
+
+def test_no_rows_give_none_under_the_same_columns(served: Served) -> None:
+    rows = served.test.select(list(served.task.inputs)).to_pandas()
+    assert list(served.loaded.predict(rows[:0]).columns) == list(served.loaded.predict(rows).columns)
+    assert served.loaded.predict(rows[:0]).empty
+
+
+def example_of(**columns: Any) -> pa.Table:
+    return pa.Table.from_pylist([{**columns, "split": "train", "source": "a.csv:1"}])
+
+
+def test_a_row_that_lacks_an_input_or_is_of_another_type_is_refused_with_what_is_needed() -> None:
+    from fromzero.tasks.tabular_regression import TabularRegression
+
+    example = example_of(features=[1.0, 2.0], target=3.0)
+    with pytest.raises(UserError, match="a row without features: give it features"):
+        asked(TabularRegression, [{"target": 1.0}], example)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"not of the types features \(list<"):
+        asked(TabularRegression, [{"features": "many"}], example)  # type: ignore[arg-type]
+
+
+def test_words_get_a_tag_each_and_a_chat_room_for_its_answer() -> None:
+    from fromzero.tasks.instruction import Instruction
+    from fromzero.tasks.token_classification import TokenClassification
+
+    example = example_of(text="one", tokens=["one"], starts=[0], tags=["X"])
+    row = {"text": "a cat", "tokens": np.array(["a", "cat"], object), "starts": np.array([0, 2])}
+    (made,) = asked(TokenClassification(max_tokens=16), [row], example).to_pylist()
+    assert (made["tags"], made["split"]) == (["X", "X"], "test")
+    question = [{"role": "user", "content": "Why?"}]
+    answer = {"role": "assistant", "content": "So."}
+    example = example_of(messages=[*question, answer], text="Why?", target="So.")
+    task = Instruction(max_tokens=16, max_new_tokens=4)
+    for chat in (question, [*question, answer]):
+        (made,) = asked(task, [{"messages": chat}], example).to_pylist()
+        assert made["messages"] == [*question, {"role": "assistant", "content": ""}]

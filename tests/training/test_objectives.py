@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fromzero.batching.packed import IGNORED, packed_batch
+from fromzero.batching.packed import packed_batch
 from fromzero.models.causal_lm import build_config, random_causal_lm
-from fromzero.training.objectives import NextToken, next_token_logits
+from fromzero.models.mlp import MLPConfig
+from fromzero.tasks.examples import part
+from fromzero.tasks.tabular_regression import TabularRegression
+from fromzero.tasks.task import IGNORED
+from fromzero.training.objectives import NextToken, TaskObjective, _AskedOnce, next_token_logits
 from fromzero.training.run import score
 
 BOS, EOS = 0, 1
@@ -107,3 +112,26 @@ def test_the_score_weighs_tokens_and_not_batches(model: nn.Module) -> None:
     one, other = batch_of(DOCUMENTS[0], DOCUMENTS[2]), batch_of(DOCUMENTS[1])
     whole = score(model, NextToken(BYTES), [batch_of(DOCUMENTS[0], DOCUMENTS[2], DOCUMENTS[1])])
     assert score(model, NextToken(BYTES), [one, other]) == pytest.approx(whole, rel=1e-5)
+
+
+def test_predictions_and_loss_of_a_validation_batch_are_of_one_forward_pass() -> None:
+    task = TabularRegression(network=partial(MLPConfig, hidden_sizes=[8]))
+    examples = task.examples(None)
+    facts, rows = task.facts(examples), part(examples, "validation")
+    processor = task.processor(None, part(examples, "train"))
+    model = task.model(None, processor, facts, random=True).eval()
+    batch = task.collate(task.encode(processor, rows, facts), processor)
+    batch["row"] = torch.arange(len(rows))
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    objective = TaskObjective(task, processor, rows)
+    with torch.inference_mode():
+        outcome = objective.outcome(model, batch)
+        assert len(passes) == 1
+        expected = float(task.loss(model, batch))
+        said = task.predict(model, batch, processor)
+        other = {**batch, "features": batch["features"] + 1}
+        asked_twice = _AskedOnce(model)
+        assert task.predict(asked_twice, batch, processor) == said
+        assert task.predict(asked_twice, other, processor) != said
+    assert objective.metrics([outcome]) == {"loss": pytest.approx(expected), **task.metrics(rows, said)}

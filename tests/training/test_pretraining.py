@@ -22,11 +22,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from fromzero.batching.datamodule import Batch
-from fromzero.batching.packed import IGNORED
 from fromzero.batching.shards import Shard
 from fromzero.errors import Interrupted, UserError
 from fromzero.models.causal_lm import build_config
 from fromzero.models.language_models import WAYS, Kind, random_language_model
+from fromzero.tasks.task import IGNORED
 from fromzero.tokenization import BOS, EOS, MASK, PAD, token_bytes, train_bpe, with_special_tokens
 from fromzero.training.checkpoints import newest_checkpoint
 from fromzero.training.objectives import HiddenTokens

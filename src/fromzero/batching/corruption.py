@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fromzero.batching.packed import IGNORED
+from fromzero.tasks.task import IGNORED
 
 Ids = npt.NDArray[np.int64]
 Row = dict[str, Ids]

@@ -16,6 +16,9 @@ from fromzero.errors import UserError
 Collate = Callable[[list[Example], np.random.Generator | None], dict[str, Tensor]]
 """Makes a batch; the generator, which training alone gives, is the source of augmentation."""
 
+BATCHES_LOOKED_AT = 8
+"""To tell how much of them is padding."""
+
 
 class TaskExamples:
     """Batches for fine-tuning; what is in them is the task's `collate` to say."""
@@ -67,9 +70,17 @@ class TaskExamples:
             rows = torch.tensor([one.get("row", place) for place, one in enumerate(examples, first)])
             yield {**self.collate(examples, None), "row": rows}
 
-    def padding(self) -> float:
-        """Share of an epoch's positions that is padding: each batch is as long as its longest example."""
-        lengths = np.array(self.lengths)
-        batches = length_grouped_epoch(self.seed, 0, self.lengths, self.batch_size)
-        held = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
-        return 1 - sum(int(lengths[batch].sum()) for batch in batches) / max(held, 1)
+    def padding(self) -> float | None:
+        """Share of the positions of a batch that is padding, by its mask, in the first batches.
+
+        A row without any token is not counted: it only fills up a batch of windows, and tasks skip it. None
+        where a batch has no `attention_mask`.
+        """
+        used = held = 0
+        for index in range(min(self.batches_an_epoch, BATCHES_LOOKED_AT)):
+            mask = self.train_batch(index).get("attention_mask")
+            if mask is None:
+                return None
+            used += int(mask.sum())
+            held += int(mask.any(dim=-1).sum()) * mask.shape[-1]
+        return 1 - used / max(held, 1)

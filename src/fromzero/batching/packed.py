@@ -15,9 +15,7 @@ from torch import Tensor
 from fromzero.batching.order import shuffled
 from fromzero.batching.shards import Shard
 from fromzero.errors import UserError
-
-IGNORED = -100
-"""Label of a position that no loss is taken of (PyTorch's `ignore_index`)."""
+from fromzero.tasks.task import IGNORED
 
 
 class PackedText:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fromzero.batching.corruption import Ids, Row
 from fromzero.batching.order import permutation
-from fromzero.batching.packed import IGNORED
 from fromzero.batching.shards import Shard
 from fromzero.errors import UserError
+from fromzero.tasks.task import IGNORED
 
 Corrupt = Callable[[Ids, np.random.Generator], Row]
 """The arrays of a row, `input_ids` and `labels` among them, of the ids of a piece."""

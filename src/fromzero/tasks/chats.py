@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fromzero.errors import UserError
 from fromzero.tasks.targets import cut_answers
-from fromzero.tasks.task import Example
-from fromzero.tasks.text_task import IGNORED
+from fromzero.tasks.task import IGNORED, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -6,10 +6,58 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
+from fromzero.errors import UserError
+from fromzero.tasks.classification_metrics import classification_metrics
 from fromzero.tasks.task import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class OneLabel:
+    """The parts of `fromzero.tasks.task.Task` that do not depend on what an example is.
+
+    Attributes:
+        label_smoothing: share spread over all classes in training (Szegedy et al. 2016, section 7).
+    """
+
+    label_smoothing: float = 0.0
+
+    def logits(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        """[examples, classes] in float32."""
+        raise NotImplementedError
+
+    def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        """In training smoothed, and examples count by their `weights`, where the batch has them."""
+        from torch.nn.functional import cross_entropy
+
+        logits, labels = self.logits(model, batch), batch["labels"]
+        smoothing = self.label_smoothing if model.training else 0.0
+        if not model.training or "weights" not in batch:
+            return cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (batch["weights"] * losses).sum() / batch["weights"].sum()
+
+    def predict(
+        self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
+    ) -> list[Prediction]:
+        return class_predictions(self.logits(model, batch), model.config.id2label)
+
+    def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
+        said = [one["label"] for one in predictions]
+        return classification_metrics(np.array(truth["label"].to_pylist()), np.array(said))
+
+    def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
+        return wrong_with_confidence(truth, prediction)
+
+
+def refuse_label_smoothing(share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"task.label_smoothing={share} is not a share: use 0 or more, below 1")
 
 
 def label_names(labels: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from fromzero.corpora.clusters import Clusters
+
 NAMES = (
     *("territories", "languages", "scripts", "variants", "currency_names", "unit_display_names"),
     *("date_fields", "months", "days", "quarters", "eras", "day_periods", "meta_zones", "time_zones"),
@@ -34,7 +36,9 @@ Row = dict[str, str]
 
 
 def cldr_examples() -> pa.Table:
-    """`text` (English), `target` (Chinese), `split`, `source`, and `kind`: `name`, `date` or `unseen_format`.
+    """`text` (English), `target` (Chinese), `split`, `source`, `kind` (`name`, `date` or `unseen_format`).
+
+    And `group`, for cross-validation: names of one thing, dates of a year, and what is the same in Chinese.
 
     Each text comes once, whatever its case: of several meanings (Georgian is a language and a script) the
     first stands.
@@ -45,14 +49,23 @@ def cldr_examples() -> pa.Table:
     first: dict[str, Row] = {}
     for row in (*_names(english, chinese), *_dates(english, chinese)):
         first.setdefault(row["text"].casefold(), row)
-    return pa.Table.from_pylist(list(first.values()))
+    return pa.Table.from_pylist(_grouped(list(first.values())))
+
+
+def _grouped(rows: list[Row]) -> list[Row]:
+    """Rows of one `group` or one `target` have the same `group` then."""
+    clusters, first = Clusters(range(len(rows))), dict[str, int]()
+    for number, row in enumerate(rows):
+        for key in (row["group"], row["target"]):
+            clusters.join(number, first.setdefault(key, number))
+    return [{**row, "group": rows[clusters.name(number)]["group"]} for number, row in enumerate(rows)]
 
 
 def _names(english: Any, chinese: Any) -> Iterator[Row]:
     for section in NAMES:
         for path, text, target in _leaves(english._data[section], chinese._data[section], (section,)):
-            split = _split("/".join(path[:2]))
-            yield _row(text, target, split, f"CLDR {'/'.join(path)}", "name")
+            group = "/".join(path[:2])
+            yield _row(text, target, group, f"CLDR {'/'.join(path)}", "name")
 
 
 def _leaves(
@@ -69,14 +82,13 @@ def _leaves(
 
 def _dates(english: Any, chinese: Any) -> Iterator[Row]:
     for year in YEARS:
-        split = _split(str(year))
         for name in FORMATS:
-            yield from _dates_of(year, name, english, chinese, split, "date")
-        if split == "test":
-            yield from _dates_of(year, UNSEEN_FORMAT, english, chinese, split, "unseen_format")
+            yield from _dates_of(year, name, english, chinese, "date")
+        if _split(str(year)) == "test":
+            yield from _dates_of(year, UNSEEN_FORMAT, english, chinese, "unseen_format")
 
 
-def _dates_of(year: int, name: str, english: Any, chinese: Any, split: str, kind: str) -> Iterator[Row]:
+def _dates_of(year: int, name: str, english: Any, chinese: Any, kind: str) -> Iterator[Row]:
     from babel.dates import format_date, format_skeleton
 
     named = name in english.date_formats
@@ -88,11 +100,12 @@ def _dates_of(year: int, name: str, english: Any, chinese: Any, split: str, kind
             format_date(day, name, locale) if named else format_skeleton(name, day, locale=locale)
             for locale in (english, chinese)
         )
-        yield _row(text, target, split, f"CLDR {name} of {day}", kind)
+        yield _row(text, target, str(year), f"CLDR {name} of {day}", kind)
 
 
-def _row(text: str, target: str, split: str, source: str, kind: str) -> Row:
-    return {"text": text, "target": target, "split": split, "source": source, "kind": kind}
+def _row(text: str, target: str, group: str, source: str, kind: str) -> Row:
+    told = {"source": source, "kind": kind, "group": group}
+    return {"text": text, "target": target, "split": _split(group), **told}
 
 
 def _split(group: str) -> str:

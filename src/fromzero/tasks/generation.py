@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
+from fromzero.tasks.classes import refuse_label_smoothing
 from fromzero.tasks.examples import refuse_small_parts
 from fromzero.tasks.networks import AutoModelThatWrites, is_encoder_decoder
 from fromzero.tasks.tables import Tables
@@ -29,9 +30,9 @@ from fromzero.tasks.targets import (
     prompted,
     written,
 )
-from fromzero.tasks.task import Example, Facts, Network, Prediction
+from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
 from fromzero.tasks.text_metrics import unlikeness
-from fromzero.tasks.text_task import IGNORED, TextTask, framed, token_ids
+from fromzero.tasks.text_task import TextTask, framed, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,8 +81,7 @@ class GenerationTask(TextTask):
             )
         if beams < 1:
             raise UserError(f"task.beams={beams}: use 1 or more")
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={label_smoothing} is not a share: use 0 or more, below 1")
+        refuse_label_smoothing(label_smoothing)
         self.max_new_tokens, self.beams, self.label_smoothing = max_new_tokens, beams, label_smoothing
 
     @property
@@ -142,16 +142,24 @@ class GenerationTask(TextTask):
     def predict(
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
     ) -> list[Prediction]:
-        """`text`; of what was wanted, `nats` in all, `tokens` and `bytes`."""
+        """`text`; of what was wanted, if anything, `nats` in all, `tokens` and `bytes`."""
         texts = written(model, batch, processor, self.max_new_tokens, self.beams)
         wanted = [row[row != IGNORED] for row in batch["labels"]]
         bodies = processor.batch_decode(wanted, skip_special_tokens=True)
         return [
-            {"text": text, "nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
+            {"text": text}
+            | (
+                {"nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
+                if len(ids) > 1 or body
+                else {}
+            )
             for text, nats, ids, body in zip(
                 texts, answer_nats(model, batch).tolist(), wanted, bodies, strict=True
             )
         ]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {"target": ""}
 
     def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
         return unlikeness(prediction["text"], truth["target"])

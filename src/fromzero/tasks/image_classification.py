@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.tasks.baselines import majority_class
-from fromzero.tasks.classes import class_predictions, label_names, wrong_with_confidence
-from fromzero.tasks.classification_metrics import classification_metrics
+from fromzero.tasks.classes import OneLabel, label_names, refuse_label_smoothing
 from fromzero.tasks.examples import labels_of
 from fromzero.tasks.networks import load_model, network_model
 from fromzero.tasks.pixels import fitted, moved, opened, uniform
@@ -39,10 +38,11 @@ class Images(Protocol):
         ...
 
 
-class ImageClassification:
+class ImageClassification(OneLabel):
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "accuracy"
+    inputs = ("image",)
     reads_corpus = False
 
     def __init__(
@@ -61,10 +61,9 @@ class ImageClassification:
             image_size: width and height of what the network sees; None: as the images are, all alike.
             shift, rotate, zoom: how far a training image is moved at most, as a share of its side; turned, in
                 degrees; made larger or smaller, as a share. Each drawn anew each time.
-            label_smoothing: probability mass spread over all classes (Szegedy et al. 2016, section 7).
+            label_smoothing: see `OneLabel`.
         """
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={label_smoothing} is not a share: use 0 or more, below 1")
+        refuse_label_smoothing(label_smoothing)
         if min(shift, rotate, zoom) < 0 or zoom >= 1:
             raise UserError(f"task: shift={shift}, rotate={rotate}, zoom={zoom}: use 0 or more, zoom below 1")
         self.data, self.network, self.image_size = data, network, image_size
@@ -143,24 +142,10 @@ class ImageClassification:
             "labels": torch.tensor([example["label"] for example in examples]),
         }
 
-    def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
-        smoothing = self.label_smoothing if model.training else 0.0
-        return cross_entropy(_logits(model, batch), batch["labels"], label_smoothing=smoothing)
-
-    def predict(
-        self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
-    ) -> list[Prediction]:
-        return class_predictions(_logits(model, batch), cast("dict[int, str]", model.config.id2label))
-
-    def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
-        return classification_metrics(
-            np.array(truth["label"].to_pylist()), np.array([one["label"] for one in predictions])
-        )
-
-    def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
-        return wrong_with_confidence(truth, prediction)
+    def logits(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        """What a network calls its images is its own."""
+        logits: Tensor = model(batch["pixel_values"]).logits
+        return logits.float()
 
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
         said = {
@@ -168,12 +153,6 @@ class ImageClassification:
             "majority class": majority_class(train, test),
         }
         return {name: [{"label": label} for label in labels] for name, labels in said.items()}
-
-
-def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """[images, labels] in float32; what a network calls its images is its own."""
-    logits: Tensor = model(batch["pixel_values"]).logits
-    return logits.float()
 
 
 def _pixels(table: pa.Table) -> npt.NDArray[np.uint8]:

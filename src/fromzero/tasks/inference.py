@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from fromzero.artifacts import ArtifactError
+from fromzero.errors import UserError
 from fromzero.progress import track
 from fromzero.tasks.predictions import standing
 from fromzero.tasks.task import Facts, Prediction, Task
@@ -33,6 +35,30 @@ def loaded(task: Task, folder: Path, facts: Facts) -> tuple[Any, Any]:
     _refuse_other_labels(model.config, facts, folder)
     model.eval().to(torch.accelerator.current_accelerator() or torch.device("cpu"))
     return model, task.load_processor(folder)
+
+
+def asked(task: Task, rows: Sequence[Mapping[str, Any]], example: pa.Table) -> pa.Table:
+    """Examples of rows that have the columns `task.inputs`, and of which nobody knows the truth.
+
+    It is encoded with an example, and no part of what is said: that of `example`, of one row, stands for it
+    where the task has none that fits the row (`blank`). The columns are those of `example`.
+
+    Raises:
+        UserError: a column is not there, or holds something else.
+    """
+    (other,) = example.to_pylist()
+    blank = getattr(task, "blank", None)
+    given = []
+    for row in rows:
+        if lacking := [name for name in task.inputs if row.get(name) is None]:
+            raise UserError(f"a row without {', '.join(lacking)}: give it {', '.join(task.inputs)}")
+        read = {name: row[name] for name in task.inputs}
+        given.append({**other, "split": "test", **read, **(blank(read, other) if blank else {})})
+    try:
+        return pa.Table.from_pylist(given, schema=example.schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        types = ", ".join(f"{name} ({example.schema.field(name).type})" for name in task.inputs)
+        raise UserError(f"the rows are not of the types {types}: {error}") from None
 
 
 def predictions_of(

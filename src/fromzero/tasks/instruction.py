@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
@@ -39,6 +39,8 @@ class Instruction(GenerationTask):
     Text that is too long loses its beginning, an answer its end.
     """
 
+    inputs: ClassVar[Sequence[str]] = ("messages",)
+
     def processor(self, base: Path | None, train: pa.Table) -> PreTrainedTokenizerFast:
         tokenizer = super().processor(base, train)
         if tokenizer.padding_side != "left":
@@ -62,6 +64,13 @@ class Instruction(GenerationTask):
             logger.info("what is learnt of a chat, in ⟦ ⟧:\n%s", preview(processor, shortest))
         sources = table["source"].to_pylist()
         return [{**one, "source": source} for one, source in zip(examples, sources, strict=True)]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        """The chat up to its last question, and room for the answer."""
+        chat = list(row["messages"])
+        while chat and chat[-1]["role"] == "assistant":
+            chat = chat[:-1]
+        return {"messages": [*chat, {"role": "assistant", "content": ""}]}
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """`loss` is over all answers of a chat, the others are of its last."""

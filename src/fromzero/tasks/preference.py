@@ -64,6 +64,8 @@ class Preference(Instruction):
     by `preferred` which the model has come to prefer, and by `margin` how much.
     """
 
+    inputs = ("messages", *PAIR)
+
     def __init__(
         self,
         *,
@@ -175,6 +177,9 @@ class Preference(Instruction):
             {"preferred": _preferred(margin), "margin": margin, "reference_margin": before}
             for margin, before in zip(self._margins(model, batch).tolist(), reference, strict=True)
         ]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {}  # which of the two is the better is the truth
 
     def _margins(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         """[examples] of the implicit rewards: beta times the gain of the chosen answer over the other's."""

@@ -26,9 +26,8 @@ from fromzero.tasks.examples import refuse_small_parts
 from fromzero.tasks.question_windows import NO_ANSWER, question_windows
 from fromzero.tasks.signature_questions import answered_by_pattern, first_literal, signature_questions
 from fromzero.tasks.tables import Tables
-from fromzero.tasks.task import Example, Facts, Network, Prediction
+from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
 from fromzero.tasks.text_task import (
-    IGNORED,
     TextTask,
     frame,
     located_ids,
@@ -52,6 +51,7 @@ class QuestionAnswering(TextTask):
 
     auto = "AutoModelForQuestionAnswering"
     monitor = "f1"
+    inputs = ("question", "context")
     columns = ("question", "context")
 
     def __init__(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fromzero.tasks.task import Example
-from fromzero.tasks.text_task import IGNORED
+from fromzero.tasks.task import IGNORED, Example
 from fromzero.tasks.windows import windows
 
 NO_ANSWER = 0

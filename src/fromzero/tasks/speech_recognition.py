@@ -23,8 +23,8 @@ from fromzero.tasks.dial_tones import DialledDigits, GoertzelDecoder
 from fromzero.tasks.examples import FEWEST_ROWS, SPLITS, part
 from fromzero.tasks.networks import load_model, network_model
 from fromzero.tasks.sound import disturbed, hide, uniform
-from fromzero.tasks.task import Example, Facts, Network, Prediction
-from fromzero.tasks.text_task import IGNORED, padded
+from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
+from fromzero.tasks.text_task import padded
 from fromzero.tasks.wav import Wave, pcm, wave_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class SpeechRecognition:
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "cer"
+    inputs = ("audio",)
     reads_corpus = False
 
     def __init__(

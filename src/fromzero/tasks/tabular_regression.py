@@ -69,6 +69,7 @@ class TabularRegression:
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "rmse"
+    inputs = ("features",)
     reads_corpus = False
 
     def __init__(self, *, network: Network | None, data: Tables | None = None) -> None:

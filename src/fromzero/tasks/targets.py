@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from fromzero.errors import UserError
-from fromzero.tasks.task import Example
-from fromzero.tasks.text_task import IGNORED, padded, padded_inputs, token_ids
+from fromzero.tasks.task import IGNORED, Example
+from fromzero.tasks.text_task import padded, padded_inputs, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
+IGNORED = -100
+"""A label that nothing is asked of, and no loss taken: PyTorch's own default (`ignore_index`)."""
+
 Facts = dict[str, Any]
 """What a model must know of the data before it is made, as plain JSON: `{"labels": […]}`, or nothing."""
 
@@ -51,6 +54,9 @@ class Task(Protocol):
 
     reads_corpus: bool
     """Whether the examples come from the corpus."""
+
+    inputs: Sequence[str]
+    """Columns of the examples that a prediction is made from; the others are the truth, or about the row."""
 
     def fingerprint(self) -> str:
         """A digest of the files outside the corpus that the examples come from."""
@@ -94,7 +100,7 @@ class Task(Protocol):
     def collate(
         self, examples: Sequence[Example], processor: Any, rng: np.random.Generator | None = None
     ) -> dict[str, Tensor]:
-        """One batch of tensors, examples first; `labels` where there are any, -100 where nothing is asked.
+        """One batch of tensors, examples first; `labels` where there are any, `IGNORED` where none counts.
 
         `rng` is given in training alone: the source of augmentation, the same for a batch whoever asks.
         """
@@ -111,7 +117,8 @@ class Task(Protocol):
         ...
 
     # A task may have `remarks(model, processor)`: lines for a person who asks what was learnt, told in the
-    # log when it is evaluated.
+    # log when it is evaluated. And `blank(row, other)`: columns that stand for the truth of a `row` of
+    # `inputs` that has none, where that of the example `other` would not do.
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Name -> value, of rows of the examples and what was said of them.

@@ -15,8 +15,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.tasks.baselines import majority_class, tfidf_logistic_regression
-from fromzero.tasks.classes import balanced_weights, class_predictions, label_names, wrong_with_confidence
-from fromzero.tasks.classification_metrics import classification_metrics
+from fromzero.tasks.classes import OneLabel, balanced_weights, label_names, refuse_label_smoothing
 from fromzero.tasks.docstrings import docstring_examples
 from fromzero.tasks.examples import labels_of, part
 from fromzero.tasks.tables import Tables
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class TextClassification(TextTask):
+class TextClassification(OneLabel, TextTask):
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     auto = "AutoModelForSequenceClassification"
@@ -56,14 +55,13 @@ class TextClassification(TextTask):
         """Without `data` the examples are the docstrings of `packages`.
 
         Args:
-            label_smoothing: probability mass spread over all classes (Szegedy et al. 2016, section 7).
+            label_smoothing: see `OneLabel`.
             class_weights: `balanced`: what an example counts in training is in inverse proportion to how
                 many there are of its class.
             token_dropping: share of the tokens of a text that are left out in training, others each time.
         """
         super().__init__(max_tokens, data, network, vocab_size)
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={label_smoothing} is not a share: use 0 or more, below 1")
+        refuse_label_smoothing(label_smoothing)
         if class_weights not in (None, "balanced"):
             raise UserError(f"task.class_weights={class_weights!r}: it is 'balanced' or null")
         refuse_token_dropping(token_dropping)
@@ -113,28 +111,8 @@ class TextClassification(TextTask):
             batch["weights"] = torch.tensor([example["weight"] for example in examples])
         return batch
 
-    def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
-        logits, labels = sequence_logits(model, batch), batch["labels"]
-        smoothing = self.label_smoothing if model.training else 0.0
-        if not model.training or "weights" not in batch:
-            return cross_entropy(logits, labels, label_smoothing=smoothing)
-        losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return (batch["weights"] * losses).sum() / batch["weights"].sum()
-
-    def predict(
-        self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
-    ) -> list[Prediction]:
-        return class_predictions(sequence_logits(model, batch), model.config.id2label)
-
-    def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
-        return classification_metrics(
-            np.array(truth["label"].to_pylist()), np.array([one["label"] for one in predictions])
-        )
-
-    def badness(self, truth: Mapping[str, Any], prediction: Prediction) -> float:
-        return wrong_with_confidence(truth, prediction)
+    def logits(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+        return sequence_logits(model, batch)
 
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
         said = {

@@ -22,20 +22,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100
-"""A label that is not asked for: torch's own default."""
-
 
 class TextTask:
     """The parts of `fromzero.tasks.task.Task` that do not depend on what is learnt.
 
     Attributes:
         auto: name of transformers' class for the head, e.g. `AutoModelForSequenceClassification`.
+        inputs: see `Task.inputs`.
         columns: of the examples that are text; a tokenizer of the task's own is trained on them.
         split_digits: in that tokenizer each digit is a token.
     """
 
     auto: ClassVar[str]
+    inputs: ClassVar[Sequence[str]] = ("text",)
     columns: ClassVar[Sequence[str]] = ("text",)
     split_digits: ClassVar[bool] = False
 

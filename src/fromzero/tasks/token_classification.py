@@ -23,8 +23,8 @@ from fromzero.tasks.classes import label_names, names_in_order
 from fromzero.tasks.examples import SPLITS, part, refuse_foreign_labels, refuse_small_parts
 from fromzero.tasks.name_roles import function_roles
 from fromzero.tasks.spans import OTHER, tag_metrics
-from fromzero.tasks.task import Example, Facts, Prediction
-from fromzero.tasks.text_task import IGNORED, TextTask, frame, located_ids, padded, text_inputs
+from fromzero.tasks.task import IGNORED, Example, Facts, Prediction
+from fromzero.tasks.text_task import TextTask, frame, located_ids, padded, text_inputs
 from fromzero.tasks.windows import last_subwords, place, windows
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class TokenClassification(TextTask):
 
     auto = "AutoModelForTokenClassification"
     monitor = "macro_f1"
+    inputs = ("text", "tokens", "starts")
 
     def examples(self, corpus: Path | None) -> pa.Table:
         if self.data is None:
@@ -135,6 +136,9 @@ class TokenClassification(TextTask):
             }
             for tags, places in zip(best, batch["positions"].tolist(), strict=True)
         ]
+
+    def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {"tags": other["tags"][:1] * len(row["tokens"])}
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         return tag_metrics(truth["tags"].to_pylist(), [one["tags"] for one in predictions])

@@ -44,6 +44,7 @@ class WordVectors:
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     monitor = "mean_average_precision"
+    inputs = ("text",)
 
     def __init__(
         self,

@@ -5,57 +5,68 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlflow
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hydra.utils import instantiate
 from mlflow import pyfunc
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.models import Model, infer_signature
+
+import fromzero
+from fromzero.tasks.examples import part
 
 SERVING = Path(__file__).with_name("serving.py")
-REQUIREMENTS = ("torch", "transformers", "pandas")
+REQUIREMENTS = (
+    "hydra-core",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "pyyaml",
+    "rich",
+    "torch",
+    "transformers",
+)
 
 
-def is_text_classifier(folder: Path) -> bool:
-    """Whether transformers alone, with nothing of ours, tells one label for a text with that model."""
-    import transformers
+def log_model(uri: str, run_id: str, folder: Path, task: Mapping[str, Any], examples: pa.Table) -> str:
+    """Copies the Hugging Face folder (weights, processor) to the run as the model `model`; its id.
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    architecture = (config.get("architectures") or [""])[0]
-    one_label = config.get("problem_type") in (None, "single_label_classification")
-    return (
-        architecture.endswith("ForSequenceClassification")
-        and hasattr(transformers, architecture)
-        and one_label
-        and (folder / "tokenizer.json").is_file()
-    )
-
-
-def log_text_classifier(uri: str, run_id: str, folder: Path) -> str:
-    """Copies the Hugging Face folder (weights, tokenizer) to the run as the model `model`; its id."""
-    labels = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-    with _global_uri(uri), warnings.catch_warnings():
+    `task` is the section of the configuration that it was trained by, `examples` are those of the task: what
+    is to be known of them, and one of them, go with it.
+    """
+    built = instantiate(task)
+    example = part(examples, "train").slice(0, 1)
+    with TemporaryDirectory() as described, _global_uri(uri), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # advice on type hints and examples
-        info = Model.log(
-            artifact_path=None,  # a required argument that MLflow 3 has replaced by `name`
-            name="model",
+        known = json.dumps({"task": task, "facts": built.facts(examples)}, ensure_ascii=False)
+        (Path(described) / "task.json").write_text(known, encoding="utf-8")
+        pq.write_table(example, Path(described) / "example.parquet")
+        run = mlflow.MlflowClient().get_run(run_id)
+        # Made here, or MLflow would put it into its default experiment, and not into that of the run.
+        logged = mlflow.MlflowClient().create_logged_model(
+            run.info.experiment_id, "model", source_run_id=run_id, params=run.data.params
+        )
+        Model.log(
+            artifact_path=None,  # a required argument that MLflow 3 has replaced by the model's own name
+            model_id=logged.model_id,
             flavor=pyfunc,
             run_id=run_id,
             python_model=str(SERVING),
-            artifacts={"model": str(folder)},
-            signature=_signature([labels[index] for index in sorted(labels, key=int)]),
+            artifacts={"model": str(folder), "task": described},
+            code_paths=[str(Path(fromzero.__file__).parent)],
+            signature=infer_signature(example.select(list(built.inputs)).to_pandas()),
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
-    return str(info.model_id)
-
-
-def _signature(labels: list[str]) -> ModelSignature:
-    """Unnamed input: MLflow then takes lists and Series beside DataFrames."""
-    columns = [ColSpec("double", f"probability_{label}") for label in labels]
-    return ModelSignature(Schema([ColSpec("string")]), Schema([ColSpec("string", "label"), *columns]))
+    return str(logged.model_id)
 
 
 @contextmanager

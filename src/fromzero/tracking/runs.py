@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import yaml
 
 from fromzero.artifacts import Artifact
@@ -240,14 +241,11 @@ class PipelineRun:
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)
 
-    def log_model(self, folder: Path) -> None:
-        """A classifier of texts goes as a pyfunc, any other model as the Hugging Face folder that it is."""
-        from fromzero.tracking.models import is_text_classifier, log_text_classifier
+    def log_model(self, folder: Path, task: Mapping[str, Any], examples: pa.Table) -> None:
+        """As a pyfunc that says of rows what the task says of them; see `log_model` of `models`."""
+        from fromzero.tracking.models import log_model
 
-        if is_text_classifier(folder):
-            self._model_id = log_text_classifier(self.uri, self.run_id, folder)
-        else:
-            self.log_folder(folder, "model")
+        self._model_id = log_model(self.uri, self.run_id, folder, task, examples)
 
     def end_stage(self, name: str, status: Status) -> None:
         if name in self._stages:

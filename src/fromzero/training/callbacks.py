@@ -24,6 +24,7 @@ from fromzero.progress import Advance, track
 from fromzero.tasks.metrics import lower_is_better
 from fromzero.training.checkpoints import CheckpointWriter, best_path, step_path
 from fromzero.training.job import STOP
+from fromzero.training.module import TrainingModule
 from fromzero.training.ranks import gathered
 from fromzero.training.sharded_state import whole_on_first_rank
 
@@ -235,7 +236,9 @@ class BestWeights(Callback):
         # Of equal ones the earlier is the better.
         self.kept = sorted([*self.kept, (value, step)], key=lambda kept: -self.sign * kept[0])[: self.keep]
         if (value, step) in self.kept:
-            weights = module.model.state_dict(keep_vars=True)  # type: ignore[union-attr]
+            assert isinstance(module, TrainingModule)
+            weights = module.model.state_dict(keep_vars=True)
+            weights = {name: one for name, one in weights.items() if f"model.{name}" not in module.frozen}
             weights = whole_on_first_rank(weights, trainer.is_global_zero)
             if trainer.is_global_zero:
                 self.writer.save_checkpoint({"state_dict": weights}, best_path(self.directory, step))

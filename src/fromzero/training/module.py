@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from fromzero.batching.datamodule import Batch
+from fromzero.errors import UserError
 from fromzero.training.objectives import Objective
 from fromzero.training.ranks import gathered
 from fromzero.training.schedules import Schedule
@@ -68,6 +71,34 @@ class TrainingModule(LightningModule):
         longest = max(len(part) for part in parts)
         return [part[index] for index in range(longest) for part in parts if index < len(part)]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Without what is frozen, but for its digest: whoever goes on has the same base."""
+        for name in self.frozen:
+            del checkpoint["state_dict"][name]
+        checkpoint["frozen"] = self.frozen_digest
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises `UserError` where what is frozen has changed: it would be another training."""
+        if checkpoint.get("frozen", self.frozen_digest) != self.frozen_digest:
+            raise UserError(
+                "what is frozen of the base is not what this training began with: put the former base back, "
+                "or start anew with trainer.resume=never"
+            )
+        checkpoint["state_dict"] |= self.frozen
+
+    @property
+    def frozen(self) -> dict[str, Tensor]:
+        """Name -> what training leaves as it is, of a model of which it trains only a part."""
+        return {f"model.{name}": tensor for name, tensor in frozen_weights(self.model).items()}
+
+    @cached_property
+    def frozen_digest(self) -> str:
+        digest = sha256()
+        for name, tensor in sorted(self.frozen.items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -86,3 +117,14 @@ class TrainingModule(LightningModule):
         optimizer = self._optimizer(trained)
         scheduler = LambdaLR(optimizer, self._schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def frozen_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Entries of the `state_dict` that no step changes; constants of one in 4 bits stand beside its name."""
+    names = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
+    return {key: one for key, one in model.state_dict().items() if key in names or _owner(key) in names}
+
+
+def _owner(key: str) -> str:
+    """`layer.weight` of `layer.weight.absmax`."""
+    return key.partition(".weight.")[0] + ".weight"

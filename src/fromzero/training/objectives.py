@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pyarrow as pa
@@ -11,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fromzero.batching.datamodule import Batch
-from fromzero.batching.packed import IGNORED
 from fromzero.tasks.predictions import standing
-from fromzero.tasks.task import Prediction, Task
+from fromzero.tasks.task import IGNORED, Prediction, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -126,7 +126,7 @@ class TaskObjective:
 
     def outcome(self, model: nn.Module, batch: Batch) -> tuple[float, int, list[tuple[int, Prediction]]]:
         """(sum of the losses, labels, what is said of each row) of the batch."""
-        network = cast("PreTrainedModel", model)
+        network = cast("PreTrainedModel", _AskedOnce(model))
         asked = _asked(batch)
         said: list[tuple[int, Prediction]] = []
         if self.task.monitor != "loss":
@@ -142,6 +142,29 @@ class TaskObjective:
         if not said:
             return loss
         return loss | self.task.metrics(self.truth.take(sorted(said)), [said[row] for row in sorted(said)])
+
+
+class _AskedOnce:
+    """The model, which answers what it is called with once: a task's `predict` and `loss` ask the same.
+
+    The same are the very tensors, not equal ones; a task that makes its own of a batch is answered twice.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._answers: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        for former, names, answer in self._answers:
+            same = len(former) == len(inputs) and names.keys() == named.keys()
+            if same and all(map(is_, [*former, *names.values()], [*inputs, *map(named.get, names)])):
+                return answer
+        answer = self._model(*inputs, **named)
+        self._answers.append((inputs, named, answer))
+        return answer
 
 
 def _asked(batch: Batch) -> int:

@@ -26,7 +26,7 @@ from fromzero.training.checkpoints import CheckpointWriter, best_path, newest_ch
 from fromzero.training.finite import Finite
 from fromzero.training.memory import way_out_of_memory
 from fromzero.training.modes import modes
-from fromzero.training.module import OptimizerFactory, TrainingModule
+from fromzero.training.module import OptimizerFactory, TrainingModule, frozen_weights
 from fromzero.training.objectives import Objective
 from fromzero.training.options import LoopOptions, TrainerOptions, uneven_share
 from fromzero.training.precision import fastest_precision
@@ -150,7 +150,7 @@ def fit(
     if plain is not None:
         unshard(training.model, plain, weights, first=rank == 0)
     elif weights is not None:
-        training.model.load_state_dict(weights)
+        training.model.load_state_dict({**frozen_weights(training.model), **weights})
     return facts
 
 

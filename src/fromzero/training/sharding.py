@@ -34,6 +34,8 @@ from fromzero.training.sharded_state import split_off, whole, whole_on_first_ran
 class ShardedModule(TrainingModule):
     """Raises `UserError`, before the first step: the optimizer needs to see whole parameters."""
 
+    frozen: dict[str, Tensor] = {}  # methods that freeze are not trained in shards
+
     def configure_model(self) -> None:
         shard(self.model, self._mesh, bf16=self.trainer.precision == "bf16-mixed")
 

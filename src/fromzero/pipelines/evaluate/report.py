@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,22 @@ UNITS = {
 """What the scores of a base model count."""
 
 
+SPELLED = {
+    "bleu": "BLEU",
+    "cer": "CER",
+    "chrf": "chrF",
+    "f1": "F1",
+    "mae": "MAE",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "wer": "WER",
+}
+"""What in the name of a metric is no plain word."""
+
+
 def flat(results: Mapping[str, Any]) -> dict[str, float]:
     """`test/fine_tuned/accuracy`, `test/base/bits_per_byte`: in the letters that a tracker accepts.
 
@@ -39,9 +54,8 @@ def flat(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def spelled(metric: str) -> str:
-    """`macro_f1` -> `macro F1`, with an arrow where less is better."""
-    words = metric.replace("_", " ")
-    words = re.sub(r"\b(f1|bleu|rmse|mae|wer|cer|rouge( \w)?)\b", lambda found: found[0].upper(), words)
+    """For people: `macro_f1` -> `macro F1`, with an arrow where less is better. Trackers get the name."""
+    words = " ".join(SPELLED.get(word, word) for word in metric.split("_"))
     return words + (" ↓" if lower_is_better(metric) else "")
 
 

@@ -18,7 +18,7 @@ from fromzero.pipelines.evaluate.lengths import by_length, draw_by_length
 from fromzero.tasks.task import Prediction, Task
 
 LONGEST_TEXT = 800
-NOT_SHOWN = {"split", "source"}
+NOT_SHOWN = {"split", "source", "group"}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from fromzero.training.options import LoopOptions, Options
 
 
 class FinetuneLoop(LoopOptions):
-    epochs: int = Field(gt=0, description="passes over the train part at most")
+    epochs: float = Field(gt=0, description="passes over the train part at most; 0.5: half of it")
     validations_an_epoch: int = Field(default=1, gt=0)
 
 

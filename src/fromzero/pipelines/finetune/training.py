@@ -48,7 +48,8 @@ def build(
     optimizer = _prepare(network, options, base=not callable(built.network), random=random)
     source = _source(built, processor, examples, options, seed)
     loop = options.trainer
-    steps_an_epoch = max(1, source.batches_an_epoch // loop.accumulate)
+    steps = max(1, round(loop.epochs * max(1, source.batches_an_epoch // loop.accumulate)))
+    validations = max(1, round(loop.epochs * loop.validations_an_epoch))
     return Training(
         name=_name(built, random),
         section="finetune",
@@ -56,9 +57,9 @@ def build(
         objective=TaskObjective(built, processor, pq.read_table(examples.path / "validation.parquet")),
         source=source,
         optimizer=optimizer,
-        schedule=instantiate(options.schedule, total_steps=loop.epochs * steps_an_epoch),
-        steps=loop.epochs * steps_an_epoch,
-        validate_every=max(1, steps_an_epoch // loop.validations_an_epoch),
+        schedule=instantiate(options.schedule, total_steps=steps),
+        steps=steps,
+        validate_every=max(1, steps // validations),
         loop=loop,
         seed=seed,
         monitor=options.monitor or f"validation/{built.monitor}",
@@ -121,6 +122,6 @@ def _source(
         batch_size=options.trainer.batch_size,
         seed=seed,
     )
-    if len(set(source.lengths)) > 1:
-        logger.info("%.1f %% of the positions in a batch are padding", 100 * source.padding())
+    if padding := source.padding():
+        logger.info("%.1f %% of the positions in a batch are padding", 100 * padding)
     return source
