@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.corpora.cleaning import REPEATED_LINE, TOO_SHORT, clean, reject
-from fromzero.corpora.deduplication import exact_keepers, near_keepers
+from fromzero.corpora.deduplication import Sketches, compare_sketches, digests, near_keepers
 from fromzero.corpora.document import Document, Skipped, Source, read_documents, write_documents
+from fromzero.corpora.minhash import sketch
+from fromzero.corpora.shingles import distinct_shingles
 from fromzero.corpora.splitting import SPLITS, Group, Split, cut_tail, split_groups
 from fromzero.errors import UserError
 from fromzero.pipelines.prepare.options import CleaningOptions, PrepareOptions, SplitOptions
@@ -72,15 +75,13 @@ def prepare_corpus(raw_documents: Artifact, prepare: PrepareOptions, scratch: st
     """
     tally: Tally = Counter()
     documents = _clean(raw_documents, prepare.cleaning, tally)
-    documents, copies = _drop(documents, exact_keepers(documents), EXACT, tally)
-    threshold = prepare.near_duplicates.threshold
-    documents, alike = _drop(documents, near_keepers(documents, threshold), NEAR, tally)
+    documents, linked = _without_duplicates(documents, prepare.near_duplicates.threshold, tally)
     tally.update((document.kind, KEPT) for document in documents)
     if not documents:
         reasons = ", ".join(f"{count} {kind}: {fate}" for (kind, fate), count in tally.items())
         raise UserError(f"no document is left ({reasons}): add text, or loosen prepare.cleaning")
     rows = _kept_and_dropped(tally)
-    splits = _split(documents, copies + alike, prepare.split)
+    splits = _split(documents, linked, prepare.split)
     with Draft("corpus", Path(scratch)) as draft:
         for split in SPLITS:
             write_documents(splits[split], draft.path, split)
@@ -110,15 +111,32 @@ def _clean(raw: Artifact, options: CleaningOptions, tally: Tally) -> list[Docume
     return kept
 
 
-def _drop(
-    documents: Sequence[Document], keepers: Sequence[int], reason: str, tally: Tally
+def _without_duplicates(
+    documents: Sequence[Document], threshold: float, tally: Tally
 ) -> tuple[list[Document], list[tuple[str, str]]]:
-    """The keepers, and the pairs of groups that the others tie together."""
-    pairs = [(document, documents[keeper]) for document, keeper in zip(documents, keepers, strict=True)]
-    dropped = [(document, keeper) for document, keeper in pairs if document is not keeper]
-    tally.update((document.kind, reason) for document, _ in dropped)
-    kept = [document for document, keeper in pairs if document is keeper]
-    return kept, [(document.group, keeper.group) for document, keeper in dropped]
+    """The documents that stand for all, and the pairs of groups that the others tie together."""
+    texts = [document.text for document in documents]
+    kinds = sorted({document.kind for document in documents})
+    sketches = Sketches(
+        ids=[document.id for document in documents],
+        kinds=np.array([kinds.index(document.kind) for document in documents], np.int64),
+        digests=digests((document.kind for document in documents), texts),
+        bands=sketch(texts)[0],
+    )
+    equal, candidates = compare_sketches(sketches)
+    asked = candidates.documents.tolist()
+    shingles = dict(zip(asked, distinct_shingles(texts[number] for number in asked), strict=True))
+    alike = near_keepers(candidates, shingles.__getitem__, threshold)
+    kept, linked = [], []
+    for number, document in enumerate(documents):
+        for reason, keeper in ((EXACT, equal[number]), (NEAR, alike[number])):
+            if keeper != number:
+                tally[document.kind, reason] += 1
+                linked.append((document.group, documents[keeper].group))
+                break
+        else:
+            kept.append(document)
+    return kept, linked
 
 
 def _split(
