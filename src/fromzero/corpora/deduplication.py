@@ -1,146 +1,205 @@
-"""Exact and near duplicates: which document stands for each.
+"""Exact and near duplicates among any number of documents: which document stands for each.
 
-Near duplicates are found by MinHash (Broder 1997) with banding (Leskovec et al., Mining of Massive Datasets,
-chapter 3), in numpy, and confirmed by the true Jaccard similarity of their shingles, so that neither the hash
-functions nor the bands can drop a text that differs.
+Three steps, of which the first and the last are done wherever the texts are, shard by shard:
+
+1. of each document a digest and band hashes (`digests`, `minhash.sketch`): all that the second step looks at;
+2. of all documents together the equal ones, and the sets of those that may be alike (`compare_sketches`);
+3. of the candidates the sorted distinct shingles (`shingles.distinct_shingles`), by whose true Jaccard
+   similarity `near_keepers` decides, so that neither hash functions nor bands can drop a text that differs.
+
+What is kept depends on the documents alone, not on their order, nor on shards or workers.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
 from numpy.typing import NDArray
 
-from fromzero.corpora.clusters import Clusters
-from fromzero.corpora.document import Document
-from fromzero.progress import track
+from fromzero.corpora.shingles import LEAST, Hashes, changes
 
-SHINGLE = 5
-BANDS, ROWS = 14, 8
-"""Two texts of similarity s meet in some band with probability 1 - (1 - s^8)^14: 0.92 at 0.8, 0.05 at 0.5."""
+LEADERS = 64
+"""So many documents of a bucket are compared with all others at most: the work is linear, not quadratic."""
 
-CHUNK = 4096
-"""Shingles permuted at once: a text of any length takes a few megabytes."""
-
-# A character of a script that is written without spaces (kana, Han, Thai, Lao, Tibetan, Burmese, Khmer) is a
-# token of its own; elsewhere a token is a word.
-_UNSPACED = (
-    r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"
-    r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_TOKEN = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
-
-Hashes = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
 
 
-def exact_keepers(documents: Sequence[Document]) -> list[int]:
-    """For each document the index of the one that stands for all documents of its kind with its text.
+@dataclass(frozen=True, slots=True)
+class Sketches:
+    """What must be known of all documents to find duplicates: 136 bytes each, and the id.
 
-    The keeper is the one with the first id, whatever the order of `documents`; a keeper keeps itself.
+    Attributes:
+        ids: [documents], all different. Of duplicates the document with the first id is kept.
+        kinds: [documents], any integers; only documents of one kind are compared as near duplicates.
+        digests: [documents, 2], of `digests`, which tells kinds apart by itself.
+        bands: [documents, BANDS], of `minhash.sketch`.
     """
-    first: dict[tuple[str, bytes], int] = {}
-    keys = [(document.kind, hashlib.sha256(document.text.encode()).digest()) for document in documents]
-    for index in _by_id(documents):
-        first.setdefault(keys[index], index)
-    return [first[key] for key in keys]
+
+    ids: Sequence[str]
+    kinds: NDArray[np.integer[Any]]
+    digests: Hashes
+    bands: Hashes
 
 
-def near_keepers(documents: Sequence[Document], threshold: float) -> list[int]:
-    """For each document the index of the one that stands for its cluster of near duplicates.
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Documents that agree in one band: `members[bounds[i] : bounds[i + 1]]`, two or more, are one bucket."""
 
-    Two documents of one kind are near duplicates when the Jaccard similarity of their sets of five
-    consecutive tokens is at least `threshold`; clusters are the connected components of what was found.
-    The keeper is the one with the first id.
+    members: Numbers
+    bounds: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Documents that may be near duplicates, as their places in the order of the ids.
+
+    Attributes:
+        order: [documents], the numbers of the documents, first id first.
+        buckets: one item a band.
     """
-    order = _by_id(documents)
-    shingles = [_shingles(documents[index].text) for index in order]
-    signatures = np.stack(list(_signatures(shingles))) if shingles else np.empty((0, 0), dtype=np.uint64)
-    clusters = Clusters(range(len(order)))
-    for bucket in _buckets(signatures, [documents[index].kind for index in order]):
-        _join_similar(bucket, shingles, threshold, clusters)
-    keepers = [0] * len(order)
-    for position, index in enumerate(order):
-        keepers[index] = order[clusters.name(position)]
+
+    order: Numbers
+    buckets: Sequence[Buckets]
+
+    @property
+    def documents(self) -> Numbers:
+        """Ascending numbers of the documents whose shingles `near_keepers` may ask for."""
+        asked = np.zeros(len(self.order), np.bool_)
+        for buckets in self.buckets:
+            asked[self.order[buckets.members]] = True
+        return np.flatnonzero(asked)
+
+
+def digests(kinds: Iterable[str], texts: Iterable[str]) -> Hashes:
+    """128 bits of each document, equal only where kind and text are, shape [documents, 2] (XXH3)."""
+    pairs = zip(kinds, texts, strict=True)
+    found = b"".join(xxhash.xxh3_128_digest(f"{kind}\0{text}".encode()) for kind, text in pairs)
+    return np.frombuffer(found, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def compare_sketches(sketches: Sketches) -> tuple[Numbers, Candidates]:
+    """The exact duplicates, and which of the other documents may be near duplicates.
+
+    Returns:
+        For each document the number of the one that stands for all with its kind and text, shape [documents];
+        and those of these that agree in a band with another of their kind.
+    """
+    ids = pa.array(sketches.ids, pa.large_string())
+    order: Numbers = pc.array_sort_indices(ids).to_numpy().view(np.int64)
+    keepers = _exact_keepers(order, sketches.digests)
+    places = np.flatnonzero(keepers[order] == order)
+    documents = order[places]
+    kinds = sketches.kinds[documents]
+    return keepers, Candidates(order, [_buckets(places, kinds, band[documents]) for band in sketches.bands.T])
+
+
+def near_keepers(candidates: Candidates, shingles: Callable[[int], Hashes], threshold: float) -> Numbers:
+    """For each document the number of the one that stands for its near duplicates, shape [documents].
+
+    Two documents are near duplicates when they agree in a band and the Jaccard similarity of their sets of
+    shingles is at least `threshold`; clusters are the connected components of what was found.
+
+    Args:
+        shingles: gives the sorted distinct shingles of the document of a number (`distinct_shingles`).
+    """
+    order = candidates.order
+    firsts = np.arange(len(order))  # a forest: each place leads to an earlier one of its cluster or to itself
+    fetch = lru_cache(maxsize=2)(shingles)  # one of a pair is mostly that of the pair before
+
+    def similar(one: int, other: int) -> bool:
+        return jaccard(fetch(int(order[one])), fetch(int(order[other]))) >= threshold
+
+    for buckets in candidates.buckets:
+        _join(buckets, firsts, similar)
+    keepers = np.empty_like(order)
+    keepers[order] = order[_roots(firsts, np.arange(len(order)))]
     return keepers
 
 
-def _by_id(documents: Sequence[Document]) -> list[int]:
-    return sorted(range(len(documents)), key=lambda index: documents[index].id)
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """Of two sorted sets of distinct shingles; 0 where one is empty, as then nothing can be said.
 
-
-def _shingles(text: str) -> Hashes:
-    """Sorted distinct hashes of all runs of five tokens; a shorter text is one shingle, no token is none."""
-    found = _TOKEN.finditer(text.lower())
-    tokens = np.fromiter((_hash(token.group()) for token in found), dtype=np.uint64)
-    if not len(tokens):
-        return tokens
-    tokens = np.pad(tokens, (0, max(SHINGLE - len(tokens), 0)))
-    windows = len(tokens) - SHINGLE + 1
-    mixed = np.zeros(windows, dtype=np.uint64)
-    for offset in range(SHINGLE):
-        mixed = (mixed ^ tokens[offset : offset + windows]) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    return np.unique(mixed)
-
-
-@lru_cache(maxsize=2**20)
-def _hash(token: str) -> int:
-    """The same in every process, which Python's own `hash` is not."""
-    return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=8).digest())
-
-
-def _signatures(shingles: Sequence[Hashes]) -> Iterator[Hashes]:
-    """MinHash signatures, shape [BANDS * ROWS]; the permutations are multiply-add modulo 2^64, high bits."""
-    generator = np.random.default_rng(0)
-    factors, terms = generator.integers(0, 2**64, (2, BANDS * ROWS, 1), dtype=np.uint64)
-    factors |= np.uint64(1)
-    with track("comparing documents", total=len(shingles)) as advance:
-        for hashes in shingles:
-            least = np.full(BANDS * ROWS, 2**64 - 1, dtype=np.uint64)
-            for start in range(0, len(hashes), CHUNK):
-                permuted = factors * hashes[start : start + CHUNK] + terms
-                np.minimum(least, permuted.min(axis=1), out=least)
-            yield least >> np.uint64(16)
-            advance(1)
-
-
-def _buckets(signatures: Hashes, kinds: Sequence[str]) -> Iterator[list[int]]:
-    """Ascending positions of documents of one kind that agree in all rows of some band."""
-    for band in range(0, signatures.shape[1], ROWS):
-        rows = np.ascontiguousarray(signatures[:, band : band + ROWS])
-        buckets: defaultdict[tuple[str, bytes], list[int]] = defaultdict(list)
-        for position, kind in enumerate(kinds):
-            buckets[kind, rows[position].tobytes()].append(position)
-        yield from (bucket for bucket in buckets.values() if len(bucket) > 1)
-
-
-def _join_similar(
-    bucket: Iterable[int], shingles: Sequence[Hashes], threshold: float, clusters: Clusters[int]
-) -> None:
-    """Joins each member to the first leader that it resembles, or makes it a leader.
-
-    Nearly linear, as those who share a bucket mostly resemble its first; all pairs would be quadratic.
+    Where a set was cut at `LEAST`, those below the cut are compared: the standard error is under 0.0005.
     """
-    leaders: list[int] = []
-    for member in bucket:
-        for leader in leaders:
-            if clusters.name(member) == clusters.name(leader):
-                break
-            if _jaccard(shingles[member], shingles[leader]) >= threshold:
-                clusters.join(member, leader)
-                break
-        else:
-            leaders.append(member)
+    for cut in (one, other):
+        if len(cut) == LEAST:
+            one, other = (hashes[: np.searchsorted(hashes, cut[-1], "right")] for hashes in (one, other))
+    if not len(one) or not len(other):
+        return 0.0
+    both = np.sort(np.concatenate((one, other)), kind="stable")  # merges two sorted runs
+    common = np.count_nonzero(both[1:] == both[:-1])
+    return common / (len(both) - common)
 
 
-def _jaccard(one: Hashes, other: Hashes) -> float:
-    smaller, larger = sorted((len(one), len(other)))
-    if not smaller:
-        return 0.0  # without tokens nothing can be said; equal texts were found as exact duplicates
-    common = len(np.intersect1d(one, other, assume_unique=True))
-    return common / (smaller + larger - common)
+def _exact_keepers(order: Numbers, digests: Hashes) -> Numbers:
+    high, low = digests[order].T
+    ranks = np.lexsort((low, high))  # stable: of equals the first id is first
+    starts = np.flatnonzero(changes(high[ranks]) | changes(low[ranks]))
+    lengths = np.diff(np.append(starts, len(ranks)))
+    keepers = np.empty_like(order)
+    keepers[order[ranks]] = np.repeat(order[ranks[starts]], lengths)
+    return keepers
+
+
+def _buckets(places: Numbers, kinds: NDArray[np.integer[Any]], hashes: Hashes) -> Buckets:
+    """The places of each set of two or more with the same kind and hash, ascending; hash 0 says nothing."""
+    some = np.flatnonzero(hashes)
+    keys = hashes[some] + kinds[some].astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)  # tells kinds apart
+    ranks = some[np.argsort(keys)]  # thrice as fast as a stable sort of all; few are left to be put in order
+    starts = np.flatnonzero(changes(hashes[ranks]) | changes(kinds[ranks]))
+    lengths = np.diff(np.append(starts, len(ranks)))
+    members = places[ranks[np.repeat(lengths > 1, lengths)]]
+    lengths = lengths[lengths > 1]
+    members = members[np.lexsort((members, np.repeat(np.arange(len(lengths)), lengths)))]
+    return Buckets(members, np.concatenate(([0], np.cumsum(lengths))))
+
+
+def _join(buckets: Buckets, firsts: Numbers, similar: Callable[[int, int], bool]) -> None:
+    """Compares each member of a bucket with the one before, and with the first; the rest with its first; …
+
+    Versions of one text have ids beside each other, and nearly all who share a bucket resemble its first, so
+    that few comparisons join them. All pairs would be quadratic.
+    """
+    members, lengths = buckets.members, np.diff(buckets.bounds)
+    others = np.delete(np.arange(len(members)), buckets.bounds[:-1])
+    _compare(members[others - 1], members[others], firsts, similar)
+    for _ in range(LEADERS):
+        leaders = np.repeat(members[np.cumsum(lengths) - lengths], lengths)
+        _compare(leaders, members, firsts, similar)
+        apart = _roots(firsts, leaders) != _roots(firsts, members)
+        numbers = np.repeat(np.arange(len(lengths)), lengths)[apart]
+        lengths = np.bincount(numbers, minlength=len(lengths))
+        members = members[apart][lengths[numbers] > 1]  # a single one has nobody to be compared with
+        lengths = lengths[lengths > 1]
+        if not len(members):
+            return
+
+
+def _compare(ones: Numbers, others: Numbers, firsts: Numbers, similar: Callable[[int, int], bool]) -> None:
+    """Joins the clusters of each pair that is similar, unless they are one already."""
+    for at in np.flatnonzero(_roots(firsts, ones) != _roots(firsts, others)):
+        one, other = _root(firsts, ones[at]), _root(firsts, others[at])
+        if one != other and similar(ones[at], others[at]):
+            firsts[max(one, other)] = min(one, other)
+
+
+def _roots(firsts: Numbers, places: Numbers) -> Numbers:
+    """The first place of the cluster of each; the way there is short the next time."""
+    roots = firsts[places]
+    while np.any((further := firsts[roots]) != roots):
+        roots = further
+    firsts[places] = roots
+    return roots
+
+
+def _root(firsts: Numbers, place: np.int64) -> np.int64:
+    while firsts[place] != place:
+        place = firsts[place]
+    return place
