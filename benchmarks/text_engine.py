@@ -11,29 +11,29 @@ steps on less of the same text, as they are slow: `pip install 'fromzero[benchma
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import importlib.util
 import os
 import sys
 import sysconfig
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 SUFFIXES = (".py", ".pyi", ".rst", ".md", ".txt", ".h", ".html", ".po", ".json")
-ROOTS = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "/usr/share/doc", "/usr/lib/python3", "/usr/include")
+ROOTS = (
+    sysconfig.get_path("stdlib"),
+    sysconfig.get_path("purelib"),
+    "/usr/share/doc",
+    "/usr/lib/python3",
+    "/usr/include",
+)
 LARGEST = 2**20
 VOCABULARY = 32_000
 WORKERS = {"_target_": "fromzero.engine.processes.Processes"}
@@ -54,7 +54,9 @@ class Cost:
 def found_texts(roots: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(path, text), in the order of the hash of the path."""
     paths = (Path(folder, name) for root in roots for folder, _, names in os.walk(root) for name in names)
-    wanted = {path for path in paths if path.suffix in SUFFIXES and path.is_file() and path.stat().st_size < LARGEST}
+    wanted = {
+        path for path in paths if path.suffix in SUFFIXES and path.is_file() and path.stat().st_size < LARGEST
+    }
     for path in sorted(wanted, key=lambda path: hashlib.sha256(str(path).encode(errors="replace")).digest()):
         try:
             text = path.read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def test_nothing_to_do_is_nothing_done() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_to_people_comes_through_as_it_is(workers: int) -> None:
-    with pytest.raises(UserError, match="^number=3 is refused: use another$"):
+    with pytest.raises(UserError, match=r"^number=3 is refused: use another$"):
         list(Processes(workers).run(steps.refused, NUMBERS))
 
 
@@ -47,7 +47,8 @@ def test_a_killed_worker_is_noticed_at_once_and_its_shard_named() -> None:
 def test_no_worker_outlives_the_command_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, steps; from fromzero.engine.processes import Processes\n"
-        "if __name__ == '__main__': list(Processes(2).run(steps.endless, {n: f'{sys.argv[1]}/{n}' for n in 'ab'}))"
+        "shards = {name: f'{sys.argv[1]}/{name}' for name in 'ab'}\n"
+        "if __name__ == '__main__': list(Processes(2).run(steps.endless, shards))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)

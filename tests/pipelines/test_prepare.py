@@ -280,3 +280,24 @@ def test_the_report_shows_what_was_dropped_and_escapes_it(tmp_path: Path, texts:
     page = (draft.path / "report.html").read_text()
     assert "repeated line" in page and "&lt;script&gt;alert()" in page and "<script>" not in page
     assert metrics["prepare/text/repeated_line"] == 1 and metrics["prepare/text/kept"] == 30
+
+
+def test_two_documents_of_one_id_are_refused(tmp_path: Path) -> None:
+    rows = [
+        {"name": str(number // 2), "text": f"text number {number}, which is long enough"}
+        for number in range(8)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {**FILES, "paths": [str(tmp_path / "rows.jsonl")], "text": "text", "id": "name"}
+    raw = read_raw_documents(data, HERE, str(tmp_path / "scratch")).publish(tmp_path / "raw")
+    with pytest.raises(UserError, match=r"4 ids are those of several documents, such as '0'.*data\.id"):
+        prepare_corpus(raw, PrepareOptions(), HERE, str(tmp_path / "scratch"))
+
+
+def test_by_hash_a_document_stays_in_its_part_when_others_come(tmp_path: Path, texts: Path) -> None:
+    few = splits(prepare(tmp_path / "few", texts, split={"by": "hash", "validation": 0.3, "test": 0.3}))
+    for number in range(30, 60):
+        (texts / f"{number}.txt").write_text(" ".join(f"word{number * 50 + place}" for place in range(50)))
+    many = splits(prepare(tmp_path / "many", texts, split={"by": "hash", "validation": 0.3, "test": 0.3}))
+    for split, documents in few.items():
+        assert documents and {d.id for d in documents} <= {d.id for d in many[split]}

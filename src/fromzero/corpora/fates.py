@@ -1,4 +1,4 @@
-"""What became of documents: how many of each kind met which fate, and what was left out, to be read by people."""
+"""What became of documents: how many of each kind met which fate, and what was left out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Dropped:
             self._all.append((document, fate, instead))
 
     def write(self, file: Path) -> None:
-        """A table of documents like those of the corpus, with `fate` and `instead` beside; none where none are."""
+        """A table of documents like those of the corpus, with `fate` and `instead` beside, if any."""
         if self._all:
             documents, fates, instead = zip(*self._all, strict=True)
             write_shard(documents, file, fate=fates, instead=instead)

@@ -30,7 +30,7 @@ LISTED = 50
 """Skipped documents of a part that are named; all are counted."""
 
 BATCH = 2**20
-"""Characters that are cleaned and sketched at a time: what numpy does to many short texts at once is cheap."""
+"""Characters that are looked at together: what numpy does to many short texts at once is cheap."""
 
 
 def read_part(source: Source, part: Any, folder: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def clean_shard(
 
 
 def shingle_shard(shard: tuple[Path, Sequence[int]], folder: Path) -> dict[str, Any]:
-    """The distinct shingles of some documents of a clean shard, one after the other, and where each set ends."""
+    """The distinct shingles of some documents of a clean shard, in a row, and where each set ends."""
     file, rows = shard
     wanted = set(rows)
     texts = (document.text for row, document in enumerate(read_shard(file)) if row in wanted)
@@ -125,8 +125,8 @@ def split_shard(
     """Writes `train.parquet`, `validation.parquet`, `test.parquet`, each where there is something in it.
 
     Args:
-        shard: a clean shard, and of each of its documents the part that it belongs to, or why it is dropped,
-            and the id of what is kept instead.
+        shard: a clean shard, and of each of its documents the part that it belongs to, or why it is
+            dropped, and the id of what is kept instead.
         by_tail: options of `splitting.cut_tail`, by which kept documents are cut, whatever part they are in.
         held_out: name -> texts of which a training document may have `max_covered` of the grams of one; which
             grams the training documents have, those that are dropped too, goes to `found.npz`.
@@ -141,14 +141,14 @@ def split_shard(
         elif by_tail is None:
             parts[fate].append(document)
         else:
-            for split, piece in cut_tail(document, **by_tail):
-                parts[split].append(piece)
+            for part, piece in cut_tail(document, **by_tail):
+                parts[part].append(piece)
     contaminated, found = _contaminated(parts["train"], held_out, max_covered)
     for place, instead in contaminated.items():
         tally.add(parts["train"][place].kind, CONTAMINATED)
         dropped.add(parts["train"][place], CONTAMINATED, instead)
     parts["train"] = [piece for place, piece in enumerate(parts["train"]) if place not in contaminated]
-    np.savez(folder / "found.npz", **found)
+    np.savez(folder / "found.npz", allow_pickle=False, **found)
     dropped.write(folder / "dropped-split.parquet")
     lengths: Counter[int] = Counter()
     for split, documents in parts.items():
@@ -164,7 +164,7 @@ def split_shard(
 def _contaminated(
     documents: Sequence[Document], held_out: Mapping[str, Index], most: float
 ) -> tuple[dict[int, str], dict[str, npt.NDArray[np.bool_]]]:
-    """Places of the documents with more than `most` of a text that is held out, and which; grams that were found."""
+    """Places of documents with more than `most` of a held-out text, and which; the grams that were found."""
     contaminated: dict[int, str] = {}
     found = {name: np.zeros(len(index.hashes), np.bool_) for name, index in held_out.items()}
     first = 0

@@ -8,7 +8,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -62,10 +62,8 @@ class _Worker:
     def take(self, queue: Iterator[tuple[str, Any]]) -> bool:
         """Sends it the next shard, if there is one."""
         for self.shard, shard in queue:
-            try:
+            with suppress(BrokenPipeError):  # it is gone, and `result` will say so
                 self.pipe.send(shard)
-            except BrokenPipeError:
-                pass  # it is gone; `result` will say so
             return True
         return False
 

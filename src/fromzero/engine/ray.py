@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ class Ray:
     """A lost worker's shard is given to another; a shard that is lost `retries` times ends the run."""
 
     def __init__(self, address: str | None = None, retries: int = 3) -> None:
-        """`address`: of the cluster's head, or `auto` for the one this machine is in; None starts one here."""
+        """`address`: of the cluster's head, or `auto` for the one that runs here; None starts one."""
         self.address, self.retries = address, retries
 
     def run(self, step: Step, shards: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -26,7 +27,8 @@ class Ray:
             return
         ray = _connected(self.address)
         call = ray.remote(num_cpus=1, max_retries=self.retries)(step_on)
-        function, queue, flying = ray.put(step), iter(shards.items()), {}
+        function, queue = ray.put(step), iter(shards.items())
+        flying: dict[Any, str] = {}
         most = IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
             while True:
@@ -56,7 +58,10 @@ def _connected(address: str | None) -> Any:
         options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
         try:
             ray.init(
-                **options, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, logging_level="ERROR"
+                **options,
+                runtime_env={"env_vars": ONE_THREAD},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -1,4 +1,4 @@
-"""Work on shards that an interruption does not undo: what is finished is a folder, made visible by a rename."""
+"""Work on shards that no interruption undoes: what is finished is a folder, made visible by a rename."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Workshop:
         return cls(Path(scratch) / ".unfinished" / kind / digest_of({**decides, "code": _code()}), engine)
 
     def finish(self, name: str, write: Write, shards: Mapping[str, Any]) -> dict[str, Finished]:
-        """Each shard's folder and report, in the order of `shards`; only what is not there yet is worked on.
+        """Each shard's folder and report, in the order of `shards`; only what is not there is worked on.
 
         Args:
             name: of the step, and of the bar that shows it.
-            write: see `Write`; a function at the top of a module, or the partial of one. Whatever it depends on
-                must follow from what the workshop was made of.
+            write: see `Write`; a function at the top of a module, or the partial of one. Whatever it depends
+                on must follow from what the workshop was made of.
         """
         step = self.folder / name.replace(" ", "-")
         step.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _explained(error: OSError, target: Path) -> Exception:
         free = shutil.disk_usage(target.parent).free
         return UserError(
             f"shard {target.name}: no space left for it ({free / 1e6:,.0f} MB free in {target.parent}): make "
-            "room, or set paths.scratch; finished shards are kept, and the same command goes on with the others"
+            "room, or set paths.scratch; finished shards are kept, and the same command goes on from them"
         )
     return error
 

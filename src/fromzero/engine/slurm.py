@@ -79,7 +79,7 @@ def _range(names: Sequence[str]) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """Of the traceback that the message frames by two lines of dashes; of the whole message, if it has none."""
+    """Of the traceback that the message frames by two lines of dashes; of all, if it has none."""
     parts = re.split(r"\n-{5,}\n", str(error))
     lines = [line.strip() for line in parts[min(1, len(parts) - 1)].splitlines() if line.strip()]
     return lines[-1].removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")

@@ -1,11 +1,11 @@
-"""The global step: of all documents together, which stand for others, and which part each group belongs to."""
+"""The global step: of all documents together, which stand for others, and which part each belongs to."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fromzero.corpora.shingles import Hashes
 from fromzero.corpora.splitting import Group, Split, split_by_hash, split_groups
 from fromzero.corpora.steps import shingle_shard
 from fromzero.engine.shards import Finished, Workshop
+from fromzero.errors import UserError
 from fromzero.pipelines.prepare.options import PrepareOptions, SplitOptions
 
 Numbers = npt.NDArray[np.int64]
@@ -41,10 +42,18 @@ class Overview:
 
     @classmethod
     def of(cls, cleaned: Mapping[str, Finished]) -> Overview:
+        """Raises `UserError` where two documents have one id, by which they could not be told apart."""
         tables = [pq.read_table(shard.path / "sketch.parquet") for shard in cleaned.values()]
-        ends = np.cumsum([table.num_rows for table in tables]).tolist()
-        bounds = zip([0, *ends[:-1]], ends, strict=True)
-        return cls(pa.concat_tables(tables).combine_chunks(), dict(zip(cleaned, bounds, strict=True)))
+        bounds = pairwise(accumulate((table.num_rows for table in tables), initial=0))
+        table = pa.concat_tables(tables).combine_chunks()
+        counts = pc.value_counts(table["id"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
+            raise UserError(
+                f"{len(twice)} ids are those of several documents, such as {twice[0]['values'].as_py()!r}: "
+                "data.id must name columns that tell documents apart"
+            )
+        return cls(table, dict(zip(cleaned, bounds, strict=True)))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -76,7 +85,7 @@ class Duplicates:
 
     @property
     def cluster_sizes(self) -> dict[int, int]:
-        """Number of documents that are one text or nearly so -> number of such clusters; without the single ones."""
+        """Number of documents that are one text or nearly so, two or more -> number of such clusters."""
         sizes = Counter(np.bincount(self.keepers).tolist())
         return {size: count for size, count in sorted(sizes.items()) if size > 1}
 
@@ -96,7 +105,7 @@ def find_duplicates(
 
 
 class _Shingles:
-    """The sorted distinct shingles of the candidates, by their numbers; they stay on disk, mapped into memory."""
+    """The sorted distinct shingles of the candidates, by their numbers; they stay on disk, mapped."""
 
     def __init__(self, numbers: Numbers, folders: Sequence[Path]) -> None:
         sets = chain.from_iterable(map(_sets, folders))
@@ -115,7 +124,8 @@ class _Shingles:
         return cls(numbers, [shard.path for shard in made.values()])
 
     def __call__(self, number: int) -> Hashes:
-        return self._sets[number]
+        hashes: Hashes = self._sets[number]
+        return hashes
 
 
 def _sets(folder: Path) -> Iterator[Hashes]:
@@ -149,7 +159,8 @@ def _parts(
     chosen = _split(overview.table.filter(pa.array(kept)), sorted(linked), options)
     encoded = pc.dictionary_encode(groups.combine_chunks())
     by_code = np.array([chosen.get(name, "") for name in encoded.dictionary.to_pylist()], object)
-    return by_code[encoded.indices.to_numpy()]
+    parts: npt.NDArray[Any] = by_code[encoded.indices.to_numpy()]
+    return parts
 
 
 def _split(kept: pa.Table, linked: Sequence[tuple[str, str]], options: SplitOptions) -> dict[str, Split]:

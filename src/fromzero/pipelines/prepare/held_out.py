@@ -37,7 +37,7 @@ class HeldOut:
         return {name: Index.build(_texts(name, source)) for name, source in self._sources.items()}
 
     def told(self, parted: Mapping[str, Finished]) -> dict[str, dict[str, Any]]:
-        """Of each set the number of texts, of those that are not looked for, and of those found (`SHARES`)."""
+        """Of each set how many texts there are, how many are not looked for, how many found (`SHARES`)."""
         told: dict[str, dict[str, Any]] = {}
         for name, index in self.indices.items():
             found = np.zeros(len(index.hashes), np.bool_)

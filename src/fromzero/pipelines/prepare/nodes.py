@@ -13,8 +13,8 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from fromzero.artifacts import Artifact, Draft
-from fromzero.corpora.document import Source, write_documents
 from fromzero.corpora.cleaning import REASONS
+from fromzero.corpora.document import Source, write_documents
 from fromzero.corpora.splitting import SPLITS
 from fromzero.corpora.steps import LISTED, clean_shard, read_part, split_shard
 from fromzero.engine.shards import Finished, Workshop, gather
@@ -111,6 +111,8 @@ def prepare_corpus(
         told = statistics.told(duplicates.cluster_sizes, held_out.told(parted))
         (draft.path / FILE).write_text(json.dumps(told, ensure_ascii=False, indent=1), encoding="utf-8")
         draft.facts.update(kept_and_dropped=statistics.tally.rows(), splits=statistics.sizes)
+        if "weights" in raw_documents.manifest.facts:
+            draft.facts["weights"] = raw_documents.manifest.facts["weights"]
         draft.afterwards = workshop.clear
     Console().print(statistics.table())
     return draft

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fromzero.artifacts import Artifact, Draft
-
 from fromzero.corpora.decontamination import GRAM, SHORT_GRAM
-from fromzero.page import page_environment
 from fromzero.corpora.fates import FATES, KEPT, READ
 from fromzero.corpora.splitting import SPLITS
+from fromzero.page import page_environment
 from fromzero.pipelines.prepare.held_out import SHARES
 from fromzero.pipelines.prepare.statistics import FILE
 from fromzero.tasks.metrics import in_letters
