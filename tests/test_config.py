@@ -236,7 +236,7 @@ def test_environment_variables_resolve_although_kedro_takes_the_resolver_away(
             "trainer: nodes=2, but this command starts processes on its own machine alone: set ",
         ),
         ("trainer.launcher=external", "trainer: launcher=external needs trainer.address=HOST:PORT, "),
-        ("prepare.split.by=tale", "prepare.split.by is 'tale': it should be 'group' or 'tail'"),
+        ("prepare.split.by=tale", "prepare.split.by is 'tale': it should be 'group', 'hash' or 'tail'"),
         (
             "finetune.method=lora",
             "finetune.method is 'lora', but its keys are expected: choose an option of the group by "

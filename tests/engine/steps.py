@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fromzero.corpora.document import Document, Skipped
+from fromzero.corpora.files import TextFiles
 from fromzero.errors import UserError
 
 
@@ -37,6 +40,21 @@ def deadly_once(mark: str) -> str:
         Path(mark).write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
     return Path(mark).name
+
+
+class DeadlyFiles(TextFiles):
+    """Kills its worker, once in all, in the middle of a part."""
+
+    def __init__(self, paths: list[str], mark: str) -> None:
+        super().__init__(paths)
+        self.mark = mark
+
+    def read(self, part: Any) -> Iterator[Document | Skipped]:
+        for number, item in enumerate(super().read(part)):
+            if number == 3 and not Path(self.mark).exists():
+                Path(self.mark).write_text("")
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield item
 
 
 def endless(path: str) -> None:
