@@ -30,6 +30,7 @@ NETWORK = (
 )
 OVERRIDES = [
     "recipe=tiny",
+    "finetune.trainer.epochs=1",
     "trainer.threads=1",
     "task.data.train=rows.csv",
     "task.max_tokens=16",

@@ -16,6 +16,7 @@ from fromzero.models.speech import SpeechConfig
 from fromzero.tasks.dial_tones import DialledDigits
 from fromzero.tasks.examples import part
 from fromzero.tasks.speech_recognition import SpeechRecognition
+from fromzero.tasks.wav import resampled, wav_bytes, wave_of
 
 WAV2VEC2 = dict(
     conv_dim=[32] * 5,
@@ -88,6 +89,16 @@ def test_it_loads_back_with_the_same_logits_and_the_same_characters(
     for again in (ours.load_processor(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
         same = ours.collate(ours.encode(again, train.slice(0, 8), {}), again)
         assert all(torch.equal(same[key], batch[key]) for key in batch)
+
+
+def test_a_recording_of_another_rate_is_read_at_that_of_the_task(train: pa.Table) -> None:
+    ours = task()
+    processor, _, _ = made(ours, train)
+    (row,) = train.slice(0, 1).to_pylist()
+    wave, rate = wave_of(row["audio"])
+    other = pa.Table.from_pylist([{**row, "audio": wav_bytes(resampled(wave, rate, 2 * rate), 2 * rate)}])
+    (one,), (same,) = (ours.encode(processor, table, {}) for table in (other, train.slice(0, 1)))
+    assert abs(one["length"] - same["length"]) <= 1
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -25,9 +26,28 @@ SMALL = (
 )
 REVIEWS = "".join(f'"a {word} film, number {n}",{word}\n' for n in range(40) for word in ("good", "bad"))
 
+WORDS = [json.dumps({"tokens": ["a", f"cat{n}"], "tags": ["O", "B-animal"]}) for n in range(80)]
+QUESTIONS = [
+    json.dumps({"context": f"The box holds {n} balls.", "question": "How many?", "answer": str(n)})
+    for n in range(80)
+]
+CHATS = [
+    json.dumps({"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]})
+    for n in range(80)
+]
+FILES = {
+    "reviews.csv": f"text,label\n{REVIEWS}",
+    "words.jsonl": "\n".join(WORDS),
+    "questions.jsonl": "\n".join(QUESTIONS),
+    "chats.jsonl": "\n".join(CHATS),
+}
 OVERRIDES = {
     "text_classification": ["task.data.train=reviews.csv", "task.max_tokens=16", SMALL],
     "translation": ["task.max_new_tokens=4", "task.beams=1"],
+    "token_classification": ["task.data.train=words.jsonl", SMALL],
+    "question_answering": ["task.data.train=questions.jsonl", SMALL],
+    "instruction": ["task.data.train=chats.jsonl", "task.max_new_tokens=8", SMALL],
+    "speech_recognition": ["task.data.train=12", "task.data.validation=4", "task.data.test=6"],
     "image_classification": ["task/network=mlp"],
     "tabular_regression": [],
 }
@@ -48,7 +68,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("project")
-    (folder / "reviews.csv").write_text(f"text,label\n{REVIEWS}", encoding="utf-8")
+    for name, content in FILES.items():
+        (folder / name).write_text(content, encoding="utf-8")
     path = list(sys.path)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -91,7 +112,7 @@ def test_the_logged_model_says_of_rows_without_their_truth_what_the_task_says(se
     rows = served.test.select(list(served.task.inputs)).to_pandas()
     said = served.loaded.predict(rows).to_dict("records")
     expected = predictions_of(*served[:3], served.test, served.facts, title="expected")
-    assert len(said) == 5
+    assert len(said) == len(served.test)
     for one, other in zip(said, expected, strict=True):
         known = {"nats", "tokens", "bytes"}  # of the wanted text, which a row that is served has none of
         assert one.keys() == set(_flat(other)) - known

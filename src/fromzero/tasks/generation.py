@@ -146,17 +146,12 @@ class GenerationTask(TextTask):
         texts = written(model, batch, processor, self.max_new_tokens, self.beams)
         wanted = [row[row != IGNORED] for row in batch["labels"]]
         bodies = processor.batch_decode(wanted, skip_special_tokens=True)
-        return [
-            {"text": text}
-            | (
-                {"nats": nats, "tokens": len(ids), "bytes": len(body.encode())}
-                if len(ids) > 1 or body
-                else {}
-            )
-            for text, nats, ids, body in zip(
-                texts, answer_nats(model, batch).tolist(), wanted, bodies, strict=True
-            )
+        likely = zip(answer_nats(model, batch).tolist(), wanted, bodies, strict=True)
+        known = [
+            {"nats": nats, "tokens": len(ids), "bytes": len(body.encode())} if body or len(ids) > 1 else {}
+            for nats, ids, body in likely
         ]
+        return [{"text": text, **one} for text, one in zip(texts, known, strict=True)]
 
     def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         return {"target": ""}

@@ -25,7 +25,7 @@ from fromzero.tasks.networks import load_model, network_model
 from fromzero.tasks.sound import disturbed, hide, uniform
 from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
 from fromzero.tasks.text_task import padded
-from fromzero.tasks.wav import Wave, pcm, wave_of
+from fromzero.tasks.wav import Wave, pcm, resampled, wave_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +134,8 @@ class SpeechRecognition:
 
     def encode(self, processor: Any, table: pa.Table, facts: Facts) -> list[Example]:
         rows = table.to_pylist()
-        waves = [pcm(wave_of(row["audio"])[0]) for row in rows]
+        # The examples are of that rate already; what a served model is given may be of any.
+        waves = [pcm(resampled(*wave_of(row["audio"]), self.sample_rate)) for row in rows]
         return [
             {
                 "samples": wave.tobytes(),

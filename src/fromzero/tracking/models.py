@@ -23,8 +23,10 @@ import fromzero
 from fromzero.tasks.examples import part
 
 SERVING = Path(__file__).with_name("serving.py")
+# Of what `encode`, `collate` and `predict` of our tasks import.
 REQUIREMENTS = (
     "hydra-core",
+    "jinja2",
     "numpy",
     "pandas",
     "pillow",
@@ -32,6 +34,7 @@ REQUIREMENTS = (
     "pydantic",
     "pyyaml",
     "rich",
+    "scipy",
     "torch",
     "transformers",
 )
