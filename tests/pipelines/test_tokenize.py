@@ -35,7 +35,10 @@ def corpus_of(folder: Path, texts: dict[str, list[tuple[str, str]]]) -> Artifact
                 for number, (kind, text) in enumerate(rows)
             ]
             write_documents(documents, draft.path, split)
-        draft.facts["splits"] = {split: {"documents": len(rows)} for split, rows in texts.items()}
+        draft.facts["splits"] = {
+            split: {"documents": len(rows), "bytes": sum(len(text.encode()) for _, text in rows)}
+            for split, rows in texts.items()
+        }
         draft.facts["kept_and_dropped"] = [{"kind": "docstring"}, {"kind": "prose"}]
         return draft.publish(folder / "corpus")
 
@@ -47,7 +50,7 @@ def corpus(tmp_path: Path) -> Artifact:
 
 @pytest.fixture
 def tokenizer(corpus: Artifact, tmp_path: Path) -> Artifact:
-    return train_tokenizer(corpus, BPE, str(tmp_path)).publish(tmp_path / "tokenizer")
+    return train_tokenizer(corpus, BPE, 10**6, str(tmp_path)).publish(tmp_path / "tokenizer")
 
 
 def pack(corpus: Artifact, tokenizer: Artifact, repeat: dict[str, int]) -> Artifact:
@@ -122,6 +125,6 @@ def test_more_documents_than_are_encoded_at_a_time_are_packed_too(
 
 
 def test_equal_corpora_give_equal_artifacts(corpus: Artifact, tokenizer: Artifact, tmp_path: Path) -> None:
-    again = train_tokenizer(corpus, BPE, str(tmp_path)).publish(tmp_path / "again")
+    again = train_tokenizer(corpus, BPE, 10**6, str(tmp_path)).publish(tmp_path / "again")
     assert again.digest == tokenizer.digest
     assert pack(corpus, tokenizer, {}).digest == pack(corpus, again, {}).digest
