@@ -76,4 +76,5 @@ def _shares(weights: Mapping[str, float]) -> npt.NDArray[np.int64]:
                 f"the corpus {name!r} has less than a ten-thousandth of all weight and would never be drawn: "
                 "raise its weight, or leave it out"
             )
-    return counts // np.gcd.reduce(counts)
+    lowest: npt.NDArray[np.int64] = counts // np.gcd.reduce(counts)
+    return lowest

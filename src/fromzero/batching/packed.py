@@ -70,7 +70,7 @@ class PackedText:
         return sum(map(len, self.windows)) / self.batch_size
 
     def passes(self, batches: float) -> dict[str, float]:
-        """How often so many batches go through each corpus."""
+        """How often so many batches go through each corpus; of a single one, the name is empty."""
         shares = self.schedule.counts / self.schedule.counts.sum()
         drawn = zip(self.mixture.weights, shares, self.windows, strict=True)
         return {name: batches * self.batch_size * share / len(windows) for name, share, windows in drawn}

@@ -55,6 +55,6 @@ def _space(step: dict[str, Any]) -> str | None:
     """What a decoder step turns into a space, such as ▁."""
     if step["type"] == "Metaspace":
         return str(step["replacement"])
-    if step["type"] == "Replace" and step["content"] == " ":
-        return step["pattern"].get("String")
+    if step["type"] == "Replace" and step["content"] == " " and "String" in step["pattern"]:
+        return str(step["pattern"]["String"])
     return None
