@@ -46,7 +46,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, split_digits: bool = False)
 def train_unigram(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Learns pieces of bytes and their probabilities (Kudo 2018).
 
-    They are `vocab_size`, or fewer where the text has not so many, or more where that is near its least (259).
+    They are `vocab_size`, or fewer where the text has no more, or more where that is near its least (259).
 
     Raises:
         UserError: `vocab_size` cannot hold the bytes and the special tokens.
