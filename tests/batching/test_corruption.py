@@ -19,13 +19,13 @@ from fromzero.batching.corruption import (
 from fromzero.tasks.task import IGNORED
 
 BOS, EOS, PAD = 0, 1, 2
-WORDS = range(3, 100)
+WORDS = np.arange(3, 100)
 MASK = 100
 SENTINELS = tuple(range(100, 140))
 MASKING = Vocabulary(BOS, EOS, PAD, WORDS, (MASK,))
 SPANS = Vocabulary(BOS, EOS, PAD, WORDS, SENTINELS)
 
-texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=120).map(np.array)
+texts = st.lists(st.sampled_from(WORDS.tolist()), min_size=1, max_size=120).map(np.array)
 seeds = st.integers(0, 2**32)
 shares = st.sampled_from([0.05, 0.15, 0.3, 0.5, 0.9])
 means = st.sampled_from([1.0, 3.0, 8.0])

@@ -3,10 +3,11 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fromzero.batching.order import length_grouped_epoch, permutation, shuffled
+from fromzero.batching.order import IN_MEMORY, length_grouped_epoch, permutation, permuted, shuffled
 
 SEEDS = st.integers(0, 2**32)
 
@@ -25,9 +26,38 @@ def test_the_series_does_not_depend_on_how_it_is_cut(seed: int, items: int, coun
     assert [shuffled(seed, items, place, 1)[0] for place in range(len(whole))] == whole
 
 
-def test_epochs_and_seeds_differ() -> None:
-    orders = [shuffled(seed, 100, start, 100).tolist() for seed in (1, 2) for start in (0, 100)]
-    assert len({tuple(order) for order in orders}) == 4
+@pytest.mark.parametrize("items", [100, IN_MEMORY + 100])
+def test_epochs_seeds_and_streams_differ(items: int) -> None:
+    orders = [
+        shuffled(seed, items, start, 100, stream).tolist()
+        for seed in (1, 2)
+        for start in (0, items)
+        for stream in (0, 1)
+    ]
+    assert len({tuple(order) for order in orders}) == 8
+
+
+@given(st.integers(1, 3000), st.lists(st.integers(0, 2**64 - 1), min_size=4, max_size=4))
+def test_an_order_that_is_computed_is_a_permutation(items: int, keys: list[int]) -> None:
+    order = permuted(np.arange(items), items, np.array(keys, np.uint64))
+    assert sorted(order.tolist()) == list(range(items))
+
+
+def test_an_order_too_long_for_memory_has_every_index_once_an_epoch_and_is_mixed() -> None:
+    items = IN_MEMORY + 7
+    order = shuffled(3, items, items, items)
+    assert (np.sort(order) == np.arange(items)).all()
+    assert abs(np.corrcoef(order, np.arange(items))[0, 1]) < 0.01
+    assert np.abs(np.diff(order)).mean() == pytest.approx(items / 3, rel=0.01)
+
+
+@given(SEEDS, st.integers(10**8, 10**15), st.integers(0, 10**16), st.integers(1, 9))
+def test_an_index_among_very_many_is_a_function_of_its_position(
+    seed: int, items: int, start: int, count: int
+) -> None:
+    drawn = shuffled(seed, items, start, count)
+    assert ((drawn >= 0) & (drawn < items)).all()
+    assert drawn.tolist() == [int(shuffled(seed, items, start + step, 1)[0]) for step in range(count)]
 
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=200).map(tuple)

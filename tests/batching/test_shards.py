@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fromzero.batching.shards import Shard, token_dtype, write_shard
+from fromzero.batching.shards import Shard, ShardWriter, join_shards, token_dtype, write_shard
 from fromzero.errors import UserError
 
 VOCABULARIES = st.sampled_from([259, 2**16, 2**16 + 1, 2**31])
@@ -34,6 +34,44 @@ def test_an_id_takes_two_bytes_while_every_id_fits() -> None:
 def test_an_id_that_does_not_fit_is_never_wrapped(tmp_path: Path) -> None:
     with pytest.raises(OverflowError):
         write_shard(tmp_path / "train", [[2**16]], vocab_size=2**16)
+
+
+def test_nor_one_of_an_array(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "train", 2**16) as writer, pytest.raises(OverflowError, match="65536"):
+        writer.write(np.array([7], np.uint32), np.array([2**16], np.uint32))
+
+
+PARTS = st.lists(st.lists(st.lists(st.integers(0, 258), max_size=5), max_size=5), min_size=1, max_size=5)
+
+
+@given(PARTS)
+def test_parts_are_joined_in_order_and_removed(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[list[int]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    stems = [folder / f"train-{number:05}" for number in range(len(parts))]
+    for stem, documents in zip(stems, parts, strict=True):
+        write_shard(stem, documents, 259)
+    counts = join_shards(stems, folder / "train")
+    whole = [document for documents in parts for document in documents]
+    assert counts == write_shard(folder / "whole", whole, 259)
+    for suffix in (".bin", ".idx"):
+        assert (folder / f"train{suffix}").read_bytes() == (folder / f"whole{suffix}").read_bytes()
+    assert sorted(path.stem for path in folder.iterdir()) == ["train", "train", "whole", "whole"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("suffix", [".bin", ".idx"])
+def test_a_full_disk_is_an_error_and_leaves_the_parts(tmp_path: Path, suffix: str) -> None:
+    stems = [tmp_path / "train-00000", tmp_path / "train-00001"]
+    for stem in stems:
+        write_shard(stem, [[1, 2, 3]] * 9000, 259)
+    (tmp_path / f"train{suffix}").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        join_shards(stems, tmp_path / "train")
+    with pytest.raises(OSError, match="No space left"):
+        write_shard(tmp_path / "train", [[1, 2, 3]] * 9000, 259)
+    assert (tmp_path / "train-00001.bin").stat().st_size == 54000
 
 
 def test_the_mapped_tokens_cannot_be_written_to(tmp_path: Path) -> None:

@@ -83,11 +83,12 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]
         for split, texts in {"train": TEXTS[6:], "validation": TEXTS[:3], "test": TEXTS[3:6]}.items():
             documents = [Document(f"{split}{i}", split, "", "prose", "", t) for i, t in enumerate(texts)]
             write_documents(documents, draft.path, split)
-            draft.facts.setdefault("splits", {})[split] = {"documents": len(documents)}
+            sizes = {"documents": len(documents), "bytes": len("".join(texts).encode())}
+            draft.facts.setdefault("splits", {})[split] = sizes
         draft.facts["kept_and_dropped"] = [{"kind": "prose"}]
         corpus = draft.publish(folder / "corpus")
     bpe = {"_target_": "fromzero.tokenization.train_bpe", "vocab_size": VOCABULARY}
-    tokenizer = train_tokenizer(corpus, bpe, str(folder)).publish(folder / "tokenizer")
+    tokenizer = train_tokenizer(corpus, bpe, 10**6, str(folder)).publish(folder / "tokenizer")
     packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), str(folder))
     packed.inputs = {"tokenizer": tokenizer.digest}
     shards = packed.publish(folder / "shards")

@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.batching.shards import Shard
-from fromzero.corpora.document import Document, write_documents
+from fromzero.corpora.document import SHARD_BYTES, Document, write_documents
+from fromzero.errors import UserError
 from fromzero.pipelines.tokenize import create_pipeline
-from fromzero.pipelines.tokenize.nodes import BATCH, pack_shards, train_tokenizer
+from fromzero.pipelines.tokenize.nodes import pack_shards, train_tokenizer
 from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.tokenization import BOS, EOS, load_tokenizer
+from fromzero.tokenization.encoders import PIECE
 
 BPE: dict[str, Any] = {"_target_": "fromzero.tokenization.train_bpe", "vocab_size": 280}
 TEXTS = {
@@ -27,15 +31,20 @@ TEXTS = {
 }
 
 
-def corpus_of(folder: Path, texts: dict[str, list[tuple[str, str]]]) -> Artifact:
+def corpus_of(
+    folder: Path, texts: dict[str, list[tuple[str, str]]], shard_bytes: int = SHARD_BYTES
+) -> Artifact:
     with Draft("corpus", folder) as draft:
         for split, rows in texts.items():
             documents = [
                 Document(f"{split}{number}", split, "", kind, "", text)
                 for number, (kind, text) in enumerate(rows)
             ]
-            write_documents(documents, draft.path, split)
-        draft.facts["splits"] = {split: {"documents": len(rows)} for split, rows in texts.items()}
+            write_documents(documents, draft.path, split, shard_bytes=shard_bytes)
+        draft.facts["splits"] = {
+            split: {"documents": len(rows), "bytes": sum(len(text.encode()) for _, text in rows)}
+            for split, rows in texts.items()
+        }
         draft.facts["kept_and_dropped"] = [{"kind": "docstring"}, {"kind": "prose"}]
         return draft.publish(folder / "corpus")
 
@@ -47,7 +56,7 @@ def corpus(tmp_path: Path) -> Artifact:
 
 @pytest.fixture
 def tokenizer(corpus: Artifact, tmp_path: Path) -> Artifact:
-    return train_tokenizer(corpus, BPE, str(tmp_path)).publish(tmp_path / "tokenizer")
+    return train_tokenizer(corpus, BPE, 10**6, str(tmp_path)).publish(tmp_path / "tokenizer")
 
 
 def pack(corpus: Artifact, tokenizer: Artifact, repeat: dict[str, int]) -> Artifact:
@@ -68,7 +77,13 @@ def texts(shards: Artifact, tokenizer: Artifact, split: str) -> Iterator[str]:
 
 def test_the_stage_is_wired_to_the_names_of_the_catalog() -> None:
     stage = create_pipeline()
-    assert stage.inputs() == {"corpus", "params:tokenizer", "params:tokenize", "params:paths.scratch"}
+    assert stage.inputs() == {
+        "corpus",
+        "params:tokenizer",
+        "params:tokenize",
+        "params:tokenize.sample_bytes",
+        "params:paths.scratch",
+    }
     assert stage.all_outputs() == {"tokenizer", "token_shards"}
     assert all(node.tags == {"tokenize"} for node in stage.nodes)
 
@@ -112,16 +127,114 @@ def test_a_negative_repetition_is_refused() -> None:
         TokenizeOptions(repeat={"prose": -1})
 
 
-def test_more_documents_than_are_encoded_at_a_time_are_packed_too(
-    tmp_path: Path, tokenizer: Artifact
-) -> None:
-    many = [("prose", f"The path {number}") for number in range(BATCH + 1)]
+def test_more_text_than_is_encoded_at_a_time_is_packed_too(tmp_path: Path, tokenizer: Artifact) -> None:
+    many = [("prose", f"The path {number} " * length) for number, length in enumerate([1, PIECE // 4, 9] * 3)]
     shards = pack(corpus_of(tmp_path / "more", {**TEXTS, "train": many}), tokenizer, {})
     assert list(texts(shards, tokenizer, "train")) == [text for _, text in many]
     assert list(texts(shards, tokenizer, "validation")) == ["Return the zebra."]
 
 
+def test_shards_of_a_corpus_are_joined_in_order(tmp_path: Path, tokenizer: Artifact) -> None:
+    many = [("prose", f"The path {number}") for number in range(40)]
+    whole = corpus_of(tmp_path / "whole", {**TEXTS, "train": many})
+    cut = corpus_of(tmp_path / "cut", {**TEXTS, "train": many}, shard_bytes=100)
+    assert len([*cut.path.glob("train-*.parquet")]) > 3
+    assert pack(cut, tokenizer, {}).digest == pack(whole, tokenizer, {}).digest
+
+
 def test_equal_corpora_give_equal_artifacts(corpus: Artifact, tokenizer: Artifact, tmp_path: Path) -> None:
-    again = train_tokenizer(corpus, BPE, str(tmp_path)).publish(tmp_path / "again")
+    again = train_tokenizer(corpus, BPE, 10**6, str(tmp_path)).publish(tmp_path / "again")
     assert again.digest == tokenizer.digest
     assert pack(corpus, tokenizer, {}).digest == pack(corpus, again, {}).digest
+
+
+def learnt_from(folder: Path, documents: list[tuple[str, str]], sample_bytes: int) -> str:
+    """All that a tokenizer of single characters has seen of the train part."""
+    corpus = corpus_of(folder, {**TEXTS, "train": documents})
+    characters = {"_target_": "fromzero.tokenization.train_characters"}
+    draft = train_tokenizer(corpus, characters, sample_bytes, str(folder))
+    vocabulary = load_tokenizer(draft.path).get_vocab()
+    return "".join(sorted(token for token in vocabulary if len(token) == 1))
+
+
+def test_a_tokenizer_is_learnt_from_about_as_much_as_it_is_given(tmp_path: Path) -> None:
+    """Each document has a character of its own."""
+    documents = [("prose", chr(0x4E00 + number) * 10) for number in range(400)]
+    whole = learnt_from(tmp_path / "whole", documents, 400 * 30)
+    assert len(whole) == 400
+    half = learnt_from(tmp_path / "half", documents, 200 * 30)
+    assert 160 < len(half) < 240
+    assert learnt_from(tmp_path / "again", documents, 200 * 30) == half
+    assert set(learnt_from(tmp_path / "quarter", documents, 100 * 30)) < set(half)
+
+
+def test_of_a_long_document_a_part_is_drawn(tmp_path: Path) -> None:
+    document = "".join(chr(0x4E00 + number) * PIECE + " " for number in range(12))
+    seen = learnt_from(tmp_path, [("prose", document)], len(document.encode()) // 2)
+    assert 2 <= len(seen.strip()) <= 10
+
+
+def test_a_sample_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no text was drawn .*: raise tokenize\.sample_bytes"):
+        learnt_from(tmp_path, [("prose", "The path")] * 3, 1)
+
+
+def mixed_corpus(folder: Path, documents: list[tuple[str, str]], weights: dict[str, float]) -> Artifact:
+    """With a column `corpus`, as documents of several corpora have it."""
+    rows = {**{split: [("web", text) for _, text in TEXTS[split]] for split in TEXTS}, "train": documents}
+    with Draft("corpus", folder) as draft:
+        for split, pairs in rows.items():
+            columns = {"corpus": [name for name, _ in pairs], "text": [text for _, text in pairs]}
+            others = {name: [""] * len(pairs) for name in ("group", "stratum", "source")}
+            names = {"id": [str(number) for number in range(len(pairs))], "kind": ["prose"] * len(pairs)}
+            pq.write_table(pa.table({**names, **others, **columns}), draft.path / f"{split}-00000.parquet")
+        draft.facts["splits"] = {
+            split: {"documents": len(pairs), "bytes": sum(len(text.encode()) for _, text in pairs)}
+            for split, pairs in rows.items()
+        }
+        draft.facts |= {"kept_and_dropped": [{"kind": "prose"}], "weights": weights}
+        return draft.publish(folder / "corpus")
+
+
+MIXED = [("web", "The path"), ("code", "return path"), ("web", "The zebra"), ("code", "return")]
+
+
+def test_corpora_with_weights_have_a_train_part_each(tmp_path: Path, tokenizer: Artifact) -> None:
+    weights = {"web": 3.0, "code": 1.0}
+    shards = pack(mixed_corpus(tmp_path / "mixed", MIXED, weights), tokenizer, {})
+    facts, core = shards.manifest.facts, load_tokenizer(tokenizer.path)
+    assert facts["weights"] == weights
+    for name in weights:
+        shard = Shard.open(shards.path / name, "train", facts["vocab_size"])
+        found = [core.decode(shard.document(index).tolist()[1:-1]) for index in range(len(shard.ends))]
+        assert found == [text for corpus, text in MIXED if corpus == name]
+        assert facts["corpora"][name] == {"tokens": len(shard.tokens), "documents": 2}
+    assert facts["train"]["documents"] == 4
+    assert facts["train"]["tokens"] == sum(counts["tokens"] for counts in facts["corpora"].values())
+    assert list(texts(shards, tokenizer, "test")) == [text for _, text in TEXTS["test"]]
+    assert {path.name for path in shards.path.iterdir()} == {
+        *("code", "web", "manifest.json"),
+        *(f"{split}.{suffix}" for split in ("validation", "test") for suffix in ("bin", "idx")),
+    }
+
+
+def test_one_weight_is_no_mixture(tmp_path: Path, tokenizer: Artifact) -> None:
+    only_web = [row for row in MIXED if row[0] == "web"]
+    shards = pack(mixed_corpus(tmp_path / "one", only_web, {"web": 0.5}), tokenizer, {})
+    plain = pack(corpus_of(tmp_path / "plain", {**TEXTS, "train": only_web}), tokenizer, {})
+    assert shards.digest == plain.digest
+    assert "weights" not in shards.manifest.facts
+
+
+def test_a_document_of_a_corpus_without_a_weight_is_refused(tmp_path: Path, tokenizer: Artifact) -> None:
+    corpus = mixed_corpus(tmp_path / "mixed", [*MIXED, ("wiki", "Zebra")], {"web": 1.0, "code": 1.0})
+    with pytest.raises(
+        UserError, match=r"document 5 is of the corpus 'wiki', which has no weight; code, web "
+    ):
+        pack(corpus, tokenizer, {})
+
+
+def test_a_weight_without_a_document_is_refused(tmp_path: Path, tokenizer: Artifact) -> None:
+    corpus = mixed_corpus(tmp_path / "mixed", MIXED, {"web": 1.0, "code": 1.0, "wiki": 1.0})
+    with pytest.raises(UserError, match=r"the corpus 'wiki' has a weight, and no document in the train part"):
+        pack(corpus, tokenizer, {})

@@ -27,7 +27,16 @@ from fromzero.errors import Interrupted, UserError
 from fromzero.models.causal_lm import build_config
 from fromzero.models.language_models import WAYS, Kind, random_language_model
 from fromzero.tasks.task import IGNORED
-from fromzero.tokenization import BOS, EOS, MASK, PAD, token_bytes, train_bpe, with_special_tokens
+from fromzero.tokenization import (
+    BOS,
+    EOS,
+    MASK,
+    PAD,
+    fast_tokenizer,
+    token_bytes,
+    train_bpe,
+    with_special_tokens,
+)
 from fromzero.training.checkpoints import newest_checkpoint
 from fromzero.training.objectives import HiddenTokens
 from fromzero.training.optimizers import adamw
@@ -110,7 +119,7 @@ def extended(tokenizer: Tokenizer, name: str) -> Tokenizer:
 
 def source_of(shard: Shard, tokenizer: Tokenizer, name: str) -> Any:
     options = {"context": CONTEXT, "batch_size": 2, "seed": 5, "validation_windows": 4}
-    return OBJECTIVES[name].source(shard, shard, extended(tokenizer, name), **options)
+    return OBJECTIVES[name].source(shard, shard, fast_tokenizer(extended(tokenizer, name)), **options)
 
 
 def loss_of(tokenizer: Tokenizer, name: str) -> Any:

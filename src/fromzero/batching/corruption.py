@@ -21,14 +21,14 @@ class Vocabulary:
     """Ids by what they are for.
 
     Attributes:
-        words: those that stand for text.
+        words: [words] those that stand for text.
         own: those of the objective itself: the mask, or the sentinels in order.
     """
 
     bos: int
     eos: int
     pad: int
-    words: range
+    words: Ids
     own: tuple[int, ...]
 
 
@@ -44,7 +44,7 @@ def masked(ids: Ids, vocabulary: Vocabulary, share: float, draw: np.random.Gener
     shown = ids.copy()
     shown[places[fate < 0.8]] = mask
     other = places[(fate >= 0.8) & (fate < 0.9)]
-    shown[other] = draw.integers(vocabulary.words.start, vocabulary.words.stop, len(other))
+    shown[other] = vocabulary.words[draw.integers(len(vocabulary.words), size=len(other))]
     labels = np.full(len(ids), IGNORED)
     labels[places] = ids[places]
     return {"input_ids": framed(shown, vocabulary), "labels": np.pad(labels, 1, constant_values=IGNORED)}

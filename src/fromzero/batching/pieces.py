@@ -118,6 +118,10 @@ class TextPieces:
     def batches_an_epoch(self) -> int:
         return len(self.batches)
 
+    def passes(self, batches: float) -> dict[str, float]:
+        """How often so many batches go through the corpus."""
+        return {"": batches / len(self.batches)}
+
     @property
     def padding(self) -> float:
         return self.train.padding(self.budget)

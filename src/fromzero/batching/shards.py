@@ -6,9 +6,11 @@ ranks and workers share one copy, and opening a terabyte takes no time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ import numpy.typing as npt
 from fromzero.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+BLOCK = 16 * 2**20
+"""Bytes copied at a time."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -23,16 +27,69 @@ def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
-def write_shard(stem: Path, documents: Iterable[list[int]], vocab_size: int) -> dict[str, int]:
-    """Writes `stem.bin` and `stem.idx`, document by document; returns the counts of both."""
-    ends, total = [], 0
-    with stem.with_suffix(".bin").open("wb") as file:
+class ShardWriter:
+    """Writes `stem.bin` and `stem.idx`, document by document."""
+
+    def __init__(self, stem: Path, vocab_size: int) -> None:
+        self._stem, self._dtype = stem, token_dtype(vocab_size)
+        self._ends: list[int] = []
+        self._tokens = 0
+        self._file = stem.with_suffix(".bin").open("wb")
+
+    def write(self, *parts: Sequence[int] | npt.NDArray[np.integer]) -> None:
+        """One document, in parts of ids. Raises `OverflowError` where one does not fit."""
+        for ids in map(np.asarray, parts):
+            narrow = ids.astype(self._dtype)
+            if (narrow != ids).any():
+                raise OverflowError(f"the id {ids.max()} does not fit into {self._dtype.itemsize} bytes")
+            self._file.write(narrow.tobytes())  # tofile hides a full disk
+            self._tokens += len(narrow)
+        self._ends.append(self._tokens)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"tokens": self._tokens, "documents": len(self._ends)}
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._stem.with_suffix(".idx").write_bytes(np.asarray(self._ends, dtype="<i8").tobytes())
+
+
+def write_shard(stem: Path, documents: Iterable[Sequence[int]], vocab_size: int) -> dict[str, int]:
+    """Writes all documents to one shard; returns how many tokens and documents it has."""
+    with ShardWriter(stem, vocab_size) as writer:
         for ids in documents:
-            file.write(np.asarray(ids, dtype=token_dtype(vocab_size)).tobytes())  # tofile hides a full disk
-            total += len(ids)
-            ends.append(total)
-    stem.with_suffix(".idx").write_bytes(np.asarray(ends, dtype="<i8").tobytes())
-    return {"tokens": total, "documents": len(ends)}
+            writer.write(ids)
+    return writer.counts
+
+
+def join_shards(parts: Sequence[Path], stem: Path) -> dict[str, int]:
+    """Makes one shard of several, in that order; each is removed when it has been copied. Returns the counts.
+
+    A disk that is full is an `OSError`.
+    """
+    if len(parts) == 1:
+        for suffix in (".bin", ".idx"):
+            parts[0].with_suffix(suffix).replace(stem.with_suffix(suffix))
+        ends = np.fromfile(stem.with_suffix(".idx"), dtype="<i8")
+        return {"tokens": int(ends[-1]) if len(ends) else 0, "documents": len(ends)}
+    tokens = documents = 0
+    with stem.with_suffix(".bin").open("wb") as ids, stem.with_suffix(".idx").open("wb") as index:
+        for part in parts:
+            ends = np.fromfile(part.with_suffix(".idx"), dtype="<i8") + tokens
+            index.write(ends.tobytes())
+            with part.with_suffix(".bin").open("rb") as file:
+                shutil.copyfileobj(file, ids, BLOCK)
+            for suffix in (".bin", ".idx"):
+                part.with_suffix(suffix).unlink()
+            documents += len(ends)
+            tokens = int(ends[-1]) if len(ends) else tokens
+    return {"tokens": tokens, "documents": documents}
 
 
 @dataclass(frozen=True)

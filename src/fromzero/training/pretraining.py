@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from fromzero.errors import UserError
 from fromzero.models.language_models import Kind
-from fromzero.tokenization import BOS, EOS, MASK, PAD, SPECIAL_TOKENS
+from fromzero.tokenization import MASK
 
 if TYPE_CHECKING:
     import numpy as np
-    from tokenizers import Tokenizer
     from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
 
     from fromzero.batching.corruption import Ids, Row, Vocabulary
     from fromzero.batching.datamodule import Batch
+    from fromzero.batching.mixture import Mixture
     from fromzero.batching.shards import Shard
     from fromzero.training.objectives import Objective
 
@@ -33,6 +34,10 @@ class TextSource(Protocol):
 
     @property
     def batches_an_epoch(self) -> float: ...
+
+    def passes(self, batches: float) -> dict[str, float]:
+        """How often so many batches go through each corpus; of a single one, the name is empty."""
+        ...
 
     @property
     def padding(self) -> float:
@@ -59,16 +64,16 @@ class Pretraining(Protocol):
 
     def source(
         self,
-        train: Shard,
+        train: Shard | Mixture,
         validation: Shard,
-        tokenizer: Tokenizer,
+        tokenizer: PreTrainedTokenizerFast,
         *,
         context: int,
         batch_size: int,
         seed: int,
         validation_windows: int,
     ) -> TextSource:
-        """`tokenizer` has the special tokens."""
+        """`tokenizer` has the special tokens. Raises `UserError` where the objective mixes no corpora."""
         ...
 
     def loss(self, bytes_of_token: Tensor) -> Objective:
@@ -84,10 +89,16 @@ class NextToken:
     def special_tokens(self, context: int) -> Sequence[str]:
         return ()
 
-    def source(self, train: Shard, validation: Shard, tokenizer: Tokenizer, **options: Any) -> TextSource:
+    def source(
+        self,
+        train: Shard | Mixture,
+        validation: Shard,
+        tokenizer: PreTrainedTokenizerFast,
+        **options: Any,
+    ) -> TextSource:
         from fromzero.batching.packed import PackedText
 
-        return PackedText(train, validation, bos_id=tokenizer.get_vocab()[BOS], **options)
+        return PackedText(train, validation, bos_id=tokenizer.bos_token_id, **options)
 
     def loss(self, bytes_of_token: Tensor) -> Objective:
         from fromzero.training.objectives import NextToken
@@ -98,14 +109,30 @@ class NextToken:
 class _HiddenTokens:
     """A text a row, with something hidden in it."""
 
-    def source(self, train: Shard, validation: Shard, tokenizer: Tokenizer, **options: Any) -> TextSource:
+    def source(
+        self,
+        train: Shard | Mixture,
+        validation: Shard,
+        tokenizer: PreTrainedTokenizerFast,
+        **options: Any,
+    ) -> TextSource:
+        import numpy as np
+
         from fromzero.batching.corruption import Vocabulary
+        from fromzero.batching.mixture import Mixture
         from fromzero.batching.pieces import TextPieces
 
+        if isinstance(train, Mixture):
+            raise UserError(
+                "the corpus has weights, and only objective=next_token mixes corpora by weight: "
+                "choose it, or give the data no weights"
+            )
         ids = tokenizer.get_vocab()
         own = tuple(ids[name] for name in self.special_tokens(options["context"]))
-        words = range(len(SPECIAL_TOKENS), own[0])
-        vocabulary = Vocabulary(ids[BOS], ids[EOS], ids[PAD], words, own)
+        added = tokenizer.added_tokens_decoder
+        words = np.setdiff1d(np.arange(own[0]), [index for index in added if added[index].special])
+        special = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        vocabulary = Vocabulary(*special, words, own)
         corrupt = partial(self.corrupt, vocabulary)
         return TextPieces(train, validation, corrupt=corrupt, pad_id=vocabulary.pad, **options)
 

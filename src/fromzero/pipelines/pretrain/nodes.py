@@ -40,7 +40,6 @@ def pretrain_base_model(
     from fromzero.models.language_models import load_language_model
     from fromzero.pipelines.pretrain import training
     from fromzero.pipelines.pretrain.samples import samples
-    from fromzero.tokenization import fast_tokenizer
     from fromzero.tracking.logger import stage_logger
     from fromzero.training.fingerprint import Fingerprint, begin, finish
     from fromzero.training.job import Job
@@ -52,8 +51,7 @@ def pretrain_base_model(
     parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
     options = {**parts, "pretrain": pretrain.model_dump(mode="json"), "seed": seed}
     learnt = instantiate(objective)
-    extended = training.with_own_tokens(tokenizer.path, learnt, pretrain.context)
-    text_tokenizer = fast_tokenizer(extended, pretrain.context)
+    text_tokenizer = training.with_own_tokens(tokenizer.path, learnt, pretrain.context)
     checkpoints, resume_from = begin(
         Fingerprint.of("base", inputs, options),
         Path(scratch) / ".checkpoints",
@@ -66,8 +64,8 @@ def pretrain_base_model(
         curve = stage_logger(checkpoints, resumed=resume_from is not None)
         outcome = launch(job.model_copy(update={"resume_from": resume_from, "logger": curve}))
         network = load_language_model(draft.path, learnt.kind)
-        source = training.text_source(learnt, token_shards, extended, pretrain, seed)
-        loss = learnt.loss(training.bytes_of_tokens(extended))
+        source = training.text_source(learnt, token_shards, text_tokenizer, pretrain, seed)
+        loss = learnt.loss(training.bytes_of_tokens(text_tokenizer))
         draft.facts |= {
             **outcome,
             "parameters": network.num_parameters(),

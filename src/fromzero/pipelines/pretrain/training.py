@@ -12,9 +12,11 @@ from fromzero.errors import UserError
 from fromzero.pipelines.pretrain.options import PretrainOptions
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
     from fromzero.batching.datamodule import Batch
+    from fromzero.batching.mixture import Mixture
+    from fromzero.batching.shards import Shard
     from fromzero.training.pretraining import Pretraining, TextSource
     from fromzero.training.run import Training
 
@@ -50,7 +52,7 @@ def build(
     extended = with_own_tokens(Path(tokenizer), learnt, options.context)
     config = build_config(
         model,
-        vocab_size=extended.get_vocab_size(),
+        vocab_size=len(extended),
         bos_token_id=facts["bos_id"],
         eos_token_id=facts["eos_id"],
         pad_token_id=facts["pad_id"],
@@ -64,11 +66,11 @@ def build(
     network = random_language_model(config, learnt.kind)
     logger.info("%s with %.2f M parameters", config.model_type, network.num_parameters() / 1e6)
     source = text_source(learnt, shards, extended, options, seed)
-    epochs = loop.max_steps * loop.accumulate / source.batches_an_epoch
-    logger.info(
-        "%d steps, %.2f passes over the train part, %.1f %% of it padding",
-        *(loop.max_steps, epochs, 100 * source.padding),
-    )
+    for corpus, passes in source.passes(loop.max_steps * loop.accumulate).items():
+        logger.info(
+            "%d steps, %.2f passes over the train part%s, %.1f %% of it padding",
+            *(loop.max_steps, passes, corpus and f" of {corpus}", 100 * source.padding),
+        )
     return Training(
         name="pretraining",
         section="pretrain",
@@ -84,19 +86,20 @@ def build(
     )
 
 
-def with_own_tokens(tokenizer: Path, objective: Pretraining, context: int) -> Tokenizer:
+def with_own_tokens(tokenizer: Path, objective: Pretraining, context: int) -> PreTrainedTokenizerFast:
     """The tokenizer in that folder, with the special tokens of the objective above its vocabulary."""
-    from fromzero.tokenization import load_tokenizer, with_special_tokens
+    from fromzero.tokenization import fast_tokenizer, load_tokenizer, special_tokens, with_special_tokens
 
-    return with_special_tokens(load_tokenizer(tokenizer), objective.special_tokens(context))
+    extended = with_special_tokens(load_tokenizer(tokenizer), objective.special_tokens(context))
+    return fast_tokenizer(extended, context, special_tokens(tokenizer))
 
 
-def bytes_of_tokens(tokenizer: Tokenizer) -> Any:
+def bytes_of_tokens(tokenizer: PreTrainedTokenizerFast) -> Any:
     import torch
 
     from fromzero.tokenization import token_bytes
 
-    return torch.tensor(token_bytes(tokenizer))
+    return torch.tensor(token_bytes(tokenizer.backend_tokenizer))
 
 
 def held_out(source: TextSource, token_shards: Artifact) -> Iterator[tuple[str, Iterator[Batch]]]:
@@ -110,23 +113,39 @@ def held_out(source: TextSource, token_shards: Artifact) -> Iterator[tuple[str, 
 
 
 def text_source(
-    objective: Pretraining, token_shards: Artifact, tokenizer: Tokenizer, pretrain: PretrainOptions, seed: int
+    objective: Pretraining,
+    token_shards: Artifact,
+    tokenizer: PreTrainedTokenizerFast,
+    pretrain: PretrainOptions,
+    seed: int,
 ) -> TextSource:
     """Raises `UserError` where the shards are too short, or hold a document without its end."""
     from fromzero.batching.shards import Shard
 
-    facts = token_shards.manifest.facts
-    train, validation = (
-        Shard.open(token_shards.path, split, facts["vocab_size"]) for split in ("train", "validation")
-    )
-    if (train.tokens[train.ends - 1] != facts["eos_id"]).any():
-        raise UserError(f"{token_shards.path}: a document without its end; a model would never learn to stop")
     return objective.source(
-        train,
-        validation,
+        _train_part(token_shards),
+        Shard.open(token_shards.path, "validation", token_shards.manifest.facts["vocab_size"]),
         tokenizer,
         context=pretrain.context,
         batch_size=pretrain.trainer.batch_size,
         seed=seed,
         validation_windows=pretrain.validation_windows,
     )
+
+
+def _train_part(token_shards: Artifact) -> Shard | Mixture:
+    """Several corpora by their weights, if it has any."""
+    from fromzero.batching.mixture import Mixture
+    from fromzero.batching.shards import Shard
+
+    facts = token_shards.manifest.facts
+    weights: dict[str, float] = facts.get("weights", {})
+    shards = {
+        name: Shard.open(token_shards.path / name, "train", facts["vocab_size"]) for name in weights or ("",)
+    }
+    for shard in shards.values():
+        if (shard.tokens[shard.ends - 1] != facts["eos_id"]).any():
+            raise UserError(
+                f"{token_shards.path}: a document without its end; a model would never learn to stop"
+            )
+    return Mixture(shards, weights) if weights else shards[""]

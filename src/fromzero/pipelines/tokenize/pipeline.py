@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 train_tokenizer,
-                inputs=["corpus", "params:tokenizer", "params:paths.scratch"],
+                inputs=["corpus", "params:tokenizer", "params:tokenize.sample_bytes", "params:paths.scratch"],
                 outputs="tokenizer",
                 name="train_tokenizer",
             ),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ from fromzero.tokenization import (
     save_tokenizer,
     token_bytes,
     train_bpe,
+    train_characters,
+    train_unigram,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +93,39 @@ def test_the_least_vocabulary_has_one_token_a_byte(tokenizer: Tokenizer) -> None
     assert len(ids(least, "Müller")) == len("Müller".encode())
     with pytest.raises(UserError, match=r"tokenizer.vocab_size=258 .*: use 259 or more"):
         train_bpe(TEXTS, 258)
+
+
+def test_pieces_need_a_vocabulary_of_all_bytes_too() -> None:
+    assert len(ids(train_unigram(TEXTS, 259), "Müller")) <= len("Müller".encode())
+    with pytest.raises(UserError, match=r"tokenizer.vocab_size=258 .*: use 259 or more"):
+        train_unigram(TEXTS, 258)
+
+
+def test_pieces_are_learnt_the_same_by_every_process() -> None:
+    """The trainer goes through words in an order that differs from process to process."""
+    script = (
+        "import hashlib, inspect; from fromzero.tokenization import train_unigram;"
+        "texts = inspect.getsource(inspect).splitlines();"
+        "print(hashlib.sha256(train_unigram(texts, 600).to_str().encode()).hexdigest())"
+    )
+    said = {subprocess.check_output([sys.executable, "-c", script], text=True) for _ in range(3)}
+    assert len(said) == 1
+
+
+def test_pieces_are_likelier_than_bytes() -> None:
+    code = inspect.getsource(inspect)
+    tokenizer = train_unigram(code.splitlines(), 600)
+    assert tokenizer.get_vocab_size() == 600
+    assert len(ids(tokenizer, code)) < len(code) / 2
+    assert [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] == [0, 1, 2]
+
+
+def test_a_character_is_one_token_where_it_was_seen_and_its_bytes_where_not() -> None:
+    tokenizer = train_characters(TEXTS)
+    assert tokenizer.get_vocab_size() == 3 + 256 + len({*"".join(TEXTS)})
+    assert len(ids(tokenizer, TEXTS[2])) == len(TEXTS[2])
+    assert ids(tokenizer, "é") == [3 + byte for byte in "é".encode()]
+    assert train_characters(reversed(TEXTS)).to_str() == tokenizer.to_str()
 
 
 def test_a_text_without_more_pairs_gives_fewer_tokens_than_asked_for() -> None:

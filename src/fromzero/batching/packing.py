@@ -1,0 +1,105 @@
+"""From a shard of the corpus to a shard of tokens: work that needs nothing of what other shards hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from fromzero.batching.shards import ShardWriter
+from fromzero.errors import UserError
+from fromzero.tokenization import load_tokenizer, special_tokens
+from fromzero.tokenization.encoders import ENCODERS, Encode, Ids, encoded
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What is made of documents; plain values, for another process.
+
+    Attributes:
+        encoder: a name in `ENCODERS`.
+        places: where long texts may be cut, see `safe_places`.
+        repeat: how often documents of a kind are written; those of a kind not named, once.
+        corpora: names of the corpora to be kept apart; none: all documents go together.
+    """
+
+    encoder: str = "tokenizers"
+    places: str | None = None
+    repeat: Mapping[str, int] = field(default_factory=dict)
+    corpora: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How many documents were read; `tokens` and `documents` that were written, by corpus (`""`: all)."""
+
+    read: int
+    written: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class _Coder:
+    encode: Encode
+    bos: Ids
+    eos: Ids
+    vocab_size: int
+
+
+def pack_shard(documents: Path, tokenizer: Path, stem: Path, options: PackOptions) -> Packed:
+    """Writes the documents of one Parquet file, each as `BOS tokens EOS`, to `stem.bin` and `stem.idx`.
+
+    `tokenizer` is the folder of a saved one. Corpora that are kept apart have a folder each beside `stem`,
+    with a shard of that name.
+
+    Raises:
+        UserError: a document is of none of the corpora that are kept apart.
+    """
+    coder = _coder(tokenizer, (tokenizer / "tokenizer.json").stat().st_mtime_ns, options.encoder)
+    read = 0
+    with ExitStack() as stack:
+        writers: dict[str, ShardWriter] = {}
+        for name in options.corpora or ("",):
+            (stem.parent / name).mkdir(exist_ok=True)
+            writer = ShardWriter(stem.parent / name / stem.name, coder.vocab_size)
+            writers[name] = stack.enter_context(writer)
+
+        def texts() -> Iterator[tuple[tuple[ShardWriter, int], str]]:
+            nonlocal read
+            for kind, corpus, text in _rows(documents):
+                read += 1
+                name = corpus if options.corpora else ""
+                if name not in writers:
+                    raise UserError(
+                        f"{documents}: document {read} is of the corpus {name!r}, which has no weight; "
+                        f"{', '.join(writers)} have"
+                    )
+                if times := options.repeat.get(kind, 1):
+                    yield (writers[name], times), text
+
+        for (writer, times), ids in encoded(texts(), coder.encode, options.places):
+            for _ in range(times):
+                writer.write(coder.bos, *ids, coder.eos)
+    return Packed(read, {name: writer.counts for name, writer in writers.items()})
+
+
+@lru_cache(maxsize=1)  # of a large vocabulary as long in the making as the work on a shard
+def _coder(tokenizer: Path, changed: int, encoder: str) -> _Coder:
+    core, special = load_tokenizer(tokenizer), special_tokens(tokenizer)
+    bos, eos = (np.array([core.token_to_id(token)], np.uint32) for token in (special.bos, special.eos))
+    return _Coder(ENCODERS[encoder](core), bos, eos, core.get_vocab_size())
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Kind, corpus (`""` where the file does not tell) and text of each document, a few of them in memory."""
+    with pq.ParquetFile(path) as file:
+        has_corpus = "corpus" in file.schema_arrow.names
+        columns = ["kind", "text", *(["corpus"] if has_corpus else [])]
+        for rows in file.iter_batches(batch_size=64, columns=columns):
+            corpora = rows["corpus"].to_pylist() if has_corpus else [""] * len(rows)
+            for kind, corpus, text in zip(rows["kind"].to_pylist(), corpora, rows["text"], strict=True):
+                yield kind, corpus or "", text.as_py()
