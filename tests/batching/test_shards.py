@@ -45,7 +45,7 @@ PARTS = st.lists(st.lists(st.lists(st.integers(0, 258), max_size=5), max_size=5)
 
 
 @given(PARTS)
-def test_parts_are_joined_in_order_and_removed(
+def test_parts_are_joined_in_order_and_stay(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[list[int]]]
 ) -> None:
     folder = tmp_path_factory.mktemp("parts")
@@ -57,7 +57,7 @@ def test_parts_are_joined_in_order_and_removed(
     assert counts == write_shard(folder / "whole", whole, 259)
     for suffix in (".bin", ".idx"):
         assert (folder / f"train{suffix}").read_bytes() == (folder / f"whole{suffix}").read_bytes()
-    assert sorted(path.stem for path in folder.iterdir()) == ["train", "train", "whole", "whole"]
+    assert len(list(folder.iterdir())) == 2 * len(parts) + 4
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

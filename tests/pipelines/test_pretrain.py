@@ -74,6 +74,8 @@ TARGETS: dict[str, dict[str, Any]] = {
 }
 every_objective = pytest.mark.parametrize("name", TARGETS)
 
+HERE = {"_target_": "fromzero.engine.processes.Processes", "workers": 1}
+
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
@@ -89,7 +91,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]
         corpus = draft.publish(folder / "corpus")
     bpe = {"_target_": "fromzero.tokenization.train_bpe", "vocab_size": VOCABULARY}
     tokenizer = train_tokenizer(corpus, bpe, 10**6, str(folder)).publish(folder / "tokenizer")
-    packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), str(folder))
+    packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), HERE, str(folder))
     packed.inputs = {"tokenizer": tokenizer.digest}
     shards = packed.publish(folder / "shards")
     made: dict[str, Artifact] = {}

@@ -20,6 +20,7 @@ from fromzero.tokenization import BOS, EOS, load_tokenizer
 from fromzero.tokenization.encoders import PIECE
 
 BPE: dict[str, Any] = {"_target_": "fromzero.tokenization.train_bpe", "vocab_size": 280}
+HERE: dict[str, Any] = {"_target_": "fromzero.engine.processes.Processes", "workers": 1}
 TEXTS = {
     "train": [
         ("docstring", "Return the path."),
@@ -62,7 +63,7 @@ def tokenizer(corpus: Artifact, tmp_path: Path) -> Artifact:
 def pack(corpus: Artifact, tokenizer: Artifact, repeat: dict[str, int]) -> Artifact:
     folder = corpus.path.parent
     options = TokenizeOptions(repeat=repeat)
-    return pack_shards(corpus, tokenizer, options, str(folder)).publish(folder / "shards")
+    return pack_shards(corpus, tokenizer, options, HERE, str(folder)).publish(folder / "shards")
 
 
 def texts(shards: Artifact, tokenizer: Artifact, split: str) -> Iterator[str]:
@@ -82,6 +83,7 @@ def test_the_stage_is_wired_to_the_names_of_the_catalog() -> None:
         "params:tokenizer",
         "params:tokenize",
         "params:tokenize.sample_bytes",
+        "params:engine",
         "params:paths.scratch",
     }
     assert stage.all_outputs() == {"tokenizer", "token_shards"}

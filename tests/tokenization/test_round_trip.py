@@ -97,13 +97,12 @@ def test_documents_come_back_from_the_shard_that_they_are_packed_into(
     pq.write_table(table, folder / "train-00000.parquet")
     core, special = load_once(saved[kind]), special_tokens(saved[kind])
     for name in ENCODERS if kind in ("bpe", "bytes", "like GPT-2's") else ("tokenizers",):
-        packed = pack_shard(
-            folder / "train-00000.parquet", saved[kind], folder / "train", PackOptions(name, SAFE_PLACES[0])
-        )
-        assert packed.read == packed.written[""]["documents"] == len(documents)
+        options = PackOptions(name, SAFE_PLACES[0])
+        told = pack_shard(folder / "train-00000.parquet", folder, tokenizer=saved[kind], options=options)
+        assert told == {"documents": len(documents)}
         if not documents:
             continue
-        shard = Shard.open(folder, "train", core.get_vocab_size())
+        shard = Shard.open(folder, "tokens", core.get_vocab_size())
         found = [shard.document(index).tolist() for index in range(len(shard.ends))]
         assert [core.decode(ids[1:-1], skip_special_tokens=False) for ids in found] == documents
         frames = {(ids[0], ids[-1]) for ids in found}

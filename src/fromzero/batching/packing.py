@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,9 @@ from fromzero.batching.shards import ShardWriter
 from fromzero.errors import UserError
 from fromzero.tokenization import load_tokenizer, special_tokens
 from fromzero.tokenization.encoders import ENCODERS, Encode, Ids, encoded
+
+
+STEM = "tokens"
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,6 @@ class PackOptions:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """How many documents were read; `tokens` and `documents` that were written, by corpus (`""`: all)."""
-
-    read: int
-    written: dict[str, dict[str, int]]
-
-
-@dataclass(frozen=True)
 class _Coder:
     encode: Encode
     bos: Ids
@@ -50,11 +46,11 @@ class _Coder:
     vocab_size: int
 
 
-def pack_shard(documents: Path, tokenizer: Path, stem: Path, options: PackOptions) -> Packed:
-    """Writes the documents of one Parquet file, each as `BOS tokens EOS`, to `stem.bin` and `stem.idx`.
+def pack_shard(documents: Path, folder: Path, *, tokenizer: Path, options: PackOptions) -> dict[str, Any]:
+    """Writes the documents of one Parquet file, each as `BOS tokens EOS`, to `tokens.bin` and `tokens.idx`.
 
-    `tokenizer` is the folder of a saved one. Corpora that are kept apart have a folder each beside `stem`,
-    with a shard of that name.
+    `tokenizer` is the folder of a saved one. Corpora that are kept apart have a folder each in `folder`.
+    Returns how many documents were read.
 
     Raises:
         UserError: a document is of none of the corpora that are kept apart.
@@ -64,8 +60,8 @@ def pack_shard(documents: Path, tokenizer: Path, stem: Path, options: PackOption
     with ExitStack() as stack:
         writers: dict[str, ShardWriter] = {}
         for name in options.corpora or ("",):
-            (stem.parent / name).mkdir(exist_ok=True)
-            writer = ShardWriter(stem.parent / name / stem.name, coder.vocab_size)
+            (folder / name).mkdir(exist_ok=True)
+            writer = ShardWriter(folder / name / STEM, coder.vocab_size)
             writers[name] = stack.enter_context(writer)
 
         def texts() -> Iterator[tuple[tuple[ShardWriter, int], str]]:
@@ -84,7 +80,7 @@ def pack_shard(documents: Path, tokenizer: Path, stem: Path, options: PackOption
         for (writer, times), ids in encoded(texts(), coder.encode, options.places):
             for _ in range(times):
                 writer.write(coder.bos, *ids, coder.eos)
-    return Packed(read, {name: writer.counts for name, writer in writers.items()})
+    return {"documents": read}
 
 
 @lru_cache(maxsize=1)  # of a large vocabulary as long in the making as the work on a shard

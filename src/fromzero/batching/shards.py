@@ -69,15 +69,10 @@ def write_shard(stem: Path, documents: Iterable[Sequence[int]], vocab_size: int)
 
 
 def join_shards(parts: Sequence[Path], stem: Path) -> dict[str, int]:
-    """Makes one shard of several, in that order; each is removed when it has been copied. Returns the counts.
+    """Makes one shard of several, which stay, in that order; returns the counts.
 
     A disk that is full is an `OSError`.
     """
-    if len(parts) == 1:
-        for suffix in (".bin", ".idx"):
-            parts[0].with_suffix(suffix).replace(stem.with_suffix(suffix))
-        ends = np.fromfile(stem.with_suffix(".idx"), dtype="<i8")
-        return {"tokens": int(ends[-1]) if len(ends) else 0, "documents": len(ends)}
     tokens = documents = 0
     with stem.with_suffix(".bin").open("wb") as ids, stem.with_suffix(".idx").open("wb") as index:
         for part in parts:
@@ -85,8 +80,6 @@ def join_shards(parts: Sequence[Path], stem: Path) -> dict[str, int]:
             index.write(ends.tobytes())
             with part.with_suffix(".bin").open("rb") as file:
                 shutil.copyfileobj(file, ids, BLOCK)
-            for suffix in (".bin", ".idx"):
-                part.with_suffix(suffix).unlink()
             documents += len(ends)
             tokens = int(ends[-1]) if len(ends) else tokens
     return {"tokens": tokens, "documents": documents}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.corpora.document import Document, read_documents
+from fromzero.engine.shards import Workshop
 from fromzero.errors import UserError
 from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.progress import Advance, track
@@ -52,7 +54,9 @@ def _train_part(corpus: Artifact, advance: Advance) -> Iterator[Document]:
         advance(1)
 
 
-def pack_shards(corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions, scratch: str) -> Draft:
+def pack_shards(
+    corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions, engine: dict[str, Any], scratch: str
+) -> Draft:
     """Encodes every part as `BOS tokens EOS` a document, into flat shards.
 
     Where the corpus is several with weights, each has a folder of its name for its share of the train part.
@@ -60,6 +64,8 @@ def pack_shards(corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions
     Raises:
         UserError: a document is of a corpus without a weight, or a corpus with a weight has no document.
     """
+    from hydra.utils import instantiate
+
     from fromzero.batching.shards import SPLITS
     from fromzero.tokenization import load_tokenizer, special_tokens
 
@@ -68,14 +74,18 @@ def pack_shards(corpus: Artifact, tokenizer: Artifact, tokenize: TokenizeOptions
     weights = _weights(corpus)
     held_out = _encoding(core, corpus)
     options = {"train": replace(held_out, repeat=tokenize.repeat, corpora=tuple(weights))}
+    decides = {"corpus": corpus.digest, "tokenizer": tokenizer.digest, "tokenize": tokenize.model_dump()}
+    workshop = Workshop.of("shards", scratch, instantiate(engine), decides)
     with Draft("shards", Path(scratch)) as draft:
         draft.facts["vocab_size"] = core.get_vocab_size()
         draft.facts |= {f"{name}_id": core.token_to_id(token) for name, token in special._asdict().items()}
         for split in SPLITS:
-            written = _packed(corpus, split, tokenizer.path, draft.path, options.get(split, held_out))
+            packed = _packed(workshop, corpus, split, tokenizer.path, options.get(split, held_out))
+            written = _joined(packed, split, draft.path, tuple(weights) if split == "train" else ())
             draft.facts[split] = dict(sum(map(Counter, written.values()), Counter(tokens=0, documents=0)))
             if split == "train" and weights:
                 draft.facts |= {"weights": weights, "corpora": written}
+        draft.afterwards = workshop.clear
         logger.info("tokens: %s", ", ".join(f"{split} {draft.facts[split]['tokens']:,}" for split in SPLITS))
         return draft
 
@@ -102,22 +112,29 @@ def _encoding(core: Tokenizer, corpus: Artifact) -> PackOptions:
 
 
 def _packed(
-    corpus: Artifact, split: str, tokenizer: Path, folder: Path, options: PackOptions
+    workshop: Workshop, corpus: Artifact, split: str, tokenizer: Path, options: PackOptions
+) -> list[Path]:
+    """The folders of the token shards of a part, one for each of its files."""
+    from fromzero.batching.packing import pack_shard
+
+    files = {path.stem.partition("-")[2]: path for path in sorted(corpus.path.glob(f"{split}-*.parquet"))}
+    step = partial(pack_shard, tokenizer=tokenizer, options=options)
+    return [shard.path for shard in workshop.finish(f"packing {split}", step, files).values()]
+
+
+def _joined(
+    packed: Sequence[Path], split: str, folder: Path, corpora: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Writes one shard for each corpus that is kept apart; how many tokens and documents it has."""
-    from fromzero.batching.packing import pack_shard
+    from fromzero.batching.packing import STEM
     from fromzero.batching.shards import join_shards
 
-    paths = sorted(corpus.path.glob(f"{split}-*.parquet"))
-    with track(f"packing {split}", corpus.manifest.facts["splits"][split]["documents"]) as advance:
-        for path in paths:
-            advance(pack_shard(path, tokenizer, folder / path.stem, options).read)
-    written = {
-        name: join_shards([folder / name / path.stem for path in paths], folder / name / split)
-        for name in options.corpora or ("",)
-    }
-    if absent := [name for name in options.corpora if not written[name]["documents"]]:
-        raise UserError(f"the corpus {absent[0]!r} has a weight, and no document in the {split} part")
+    written: dict[str, dict[str, int]] = {}
+    for name in corpora or ("",):
+        (folder / name).mkdir(exist_ok=True)
+        written[name] = join_shards([shard / name / STEM for shard in packed], folder / name / split)
+        if name and not written[name]["documents"]:
+            raise UserError(f"the corpus {name!r} has a weight, and no document in the {split} part")
     return written
 
 

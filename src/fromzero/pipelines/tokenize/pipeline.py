@@ -18,7 +18,7 @@ def create_pipeline() -> Pipeline:
             ),
             Node(
                 pack_shards,
-                inputs=["corpus", "tokenizer", "params:tokenize", "params:paths.scratch"],
+                inputs=["corpus", "tokenizer", "params:tokenize", "params:engine", "params:paths.scratch"],
                 outputs="token_shards",
                 name="pack_shards",
             ),
