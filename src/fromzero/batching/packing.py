@@ -17,7 +17,6 @@ from fromzero.errors import UserError
 from fromzero.tokenization import load_tokenizer, special_tokens
 from fromzero.tokenization.encoders import ENCODERS, Encode, Ids, encoded
 
-
 STEM = "tokens"
 
 
