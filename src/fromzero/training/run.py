@@ -38,6 +38,9 @@ from fromzero.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+BATCHES_TRIED = 5
+"""In each number format, where the faster one is to be found."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -266,7 +269,8 @@ def _best_precision(training: Training, machine: TrainerOptions) -> str:
     if machine.accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     with way_out_of_memory(training.name, training.section, training.loop):
-        return fastest_precision(training.model, training.objective, training.source.train_batch(0))
+        batches = map(training.source.train_batch, range(BATCHES_TRIED))
+        return fastest_precision(training.model, training.objective, batches)
 
 
 def _calm() -> None:
