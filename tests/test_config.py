@@ -26,6 +26,9 @@ CONF = Path(__file__).parents[1] / "conf"
 INSIDE = {"method": "method@finetune.method"}
 """Groups that stand in a section of a stage alone."""
 
+WITH = {"tokenizer=existing": ["tokenizer.name=gpt2"]}
+"""What an option asks for beside itself."""
+
 CHOICES = [
     f"{INSIDE.get(file.parent.name, file.parent.name)}={file.stem}"
     for file in sorted((CONF / "base").glob("*/*.yaml"))
@@ -60,7 +63,7 @@ def refusal(conf: Path, *overrides: str) -> str:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_option_of_every_group_composes(choice: str) -> None:
-    compose(CONF, [choice], env="base")
+    compose(CONF, [choice, *WITH.get(choice, [])], env="base")
 
 
 @pytest.mark.parametrize("group", ["optimizer", "schedule"])
@@ -252,6 +255,8 @@ def test_environment_variables_resolve_although_kedro_takes_the_resolver_away(
         ("finetune.layer_decay=0", "finetune.layer_decay is 0: it should be greater than 0"),
         ("+finetune.method.r=3", "no key 'finetune.method.r'"),
         ("pretrain=5", "pretrain is 5: "),
+        ("tokenizer=existing", "tokenizer.name must be given: tokenizer.name=…"),
+        ("tokenize.sample_bytes=0", "tokenize.sample_bytes is 0: it should be greater than 0"),
         ("~pretrain.context", "pretrain.context must be given: pretrain.context=…"),
         ("seed=???", "seed must be given: seed=…"),
         ("seed=${sede}", "seed: Interpolation key 'sede' not found"),

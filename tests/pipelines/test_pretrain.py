@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoTokenizer
 
 from fromzero.artifacts import Artifact, Draft
 from fromzero.corpora.document import Document, write_documents
@@ -18,7 +24,7 @@ from fromzero.pipelines.pretrain.options import PretrainOptions
 from fromzero.pipelines.tokenize.nodes import pack_shards, train_tokenizer
 from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.tasks.networks import network_model
-from fromzero.tokenization import MASK
+from fromzero.tokenization import BOS, MASK, PAD
 from fromzero.training.options import TrainerOptions
 
 CONTEXT = 48
@@ -157,6 +163,67 @@ def test_a_masked_model_fills_masks_in_the_pipeline_of_transformers(bases: Calla
     fill = transformers.pipeline("fill-mask", str(base.path), device="cpu")
     found = fill(f"Return {MASK} copy", tokenizer_kwargs={"split_special_tokens": False})
     assert len(found) == 5 and all(0 < one["score"] < 1 for one in found)
+
+
+def like_gpt2(folder: Path) -> str:
+    core: Any = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    core.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    )
+    core.add_special_tokens(["<|endoftext|>"])
+    names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=core, **names).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_base_is_trained_on_corpora_by_weight_with_a_tokenizer_of_somebody_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Draft("corpus", tmp_path) as draft:
+        for split, texts in {"train": TEXTS[6:], "validation": TEXTS[:3], "test": TEXTS[3:6]}.items():
+            names = [("code", "web")[number % 2] for number in range(len(texts))]
+            columns = {"kind": ["prose"] * len(texts), "text": texts, "corpus": names}
+            others = {name: [f"{split}{number}" for number in range(len(texts))] for name in ("id", "group")}
+            empty = {name: [""] * len(texts) for name in ("stratum", "source")}
+            pq.write_table(pa.table({**columns, **others, **empty}), draft.path / f"{split}-00000.parquet")
+            sizes = {"documents": len(texts), "bytes": len("".join(texts).encode())}
+            draft.facts.setdefault("splits", {})[split] = sizes
+        draft.facts |= {"kept_and_dropped": [{"kind": "prose"}], "weights": {"web": 3.0, "code": 1.0}}
+        corpus = draft.publish(tmp_path / "corpus")
+    existing = {
+        "_target_": "fromzero.tokenization.existing_tokenizer",
+        "name": like_gpt2(tmp_path / "original"),
+    }
+    tokenizer = train_tokenizer(corpus, existing, 10**6, str(tmp_path)).publish(tmp_path / "tokenizer")
+    packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), str(tmp_path))
+    packed.inputs = {"tokenizer": tokenizer.digest}
+    base = pretrain_base_model(
+        tokenizer,
+        packed.publish(tmp_path / "shards"),
+        model=MODELS["next_token"],
+        objective=TARGETS["next_token"],
+        optimizer={"_target_": "fromzero.training.optimizers.adamw", "lr": 0.01},
+        schedule={"_target_": "fromzero.training.schedules.constant"},
+        pretrain=OPTIONS,
+        trainer=TrainerOptions(accelerator="cpu", precision="32-true", threads=1),
+        seed=1,
+        scratch=str(tmp_path),
+    ).publish(tmp_path / "base")
+    passes = re.findall(r"4 steps, ([\d.]+) passes over the train part of (\w+),", caplog.text)
+    assert [name for _, name in passes] == ["code", "web"]
+    assert float(passes[1][0]) > 2 * float(passes[0][0])
+    loaded, config = AutoTokenizer.from_pretrained(base.path), AutoConfig.from_pretrained(base.path)
+    assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == (BOS, "<|endoftext|>", PAD)
+    assert config.vocab_size == len(loaded) == VOCABULARY + 3
+    ids = (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id)
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == ids
+    assert ids == (VOCABULARY + 1, VOCABULARY, VOCABULARY + 2)
+    assert 0 < base.manifest.facts["test"]["bits_per_byte"] < 12
+    assert loaded.decode(loaded("Return a copy")["input_ids"]) == "Return a copy"
 
 
 @pytest.mark.parametrize("name", ["masked_lm", "next_token"])

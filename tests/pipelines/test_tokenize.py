@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from fromzero.artifacts import Artifact, Draft
@@ -19,6 +20,7 @@ from fromzero.pipelines.tokenize.options import TokenizeOptions
 from fromzero.tokenization import BOS, EOS, load_tokenizer
 from fromzero.tokenization.encoders import PIECE
 
+OPTIONS = Path(__file__).parents[2] / "conf" / "base" / "tokenizer"
 BPE: dict[str, Any] = {"_target_": "fromzero.tokenization.train_bpe", "vocab_size": 280}
 HERE: dict[str, Any] = {"_target_": "fromzero.engine.processes.Processes", "workers": 1}
 TEXTS = {
@@ -148,6 +150,21 @@ def test_equal_corpora_give_equal_artifacts(corpus: Artifact, tokenizer: Artifac
     again = train_tokenizer(corpus, BPE, 10**6, str(tmp_path)).publish(tmp_path / "again")
     assert again.digest == tokenizer.digest
     assert pack(corpus, tokenizer, {}).digest == pack(corpus, again, {}).digest
+
+
+@pytest.mark.parametrize("file", sorted(OPTIONS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_tokenizer_that_can_be_chosen_is_made_and_packs(
+    corpus: Artifact, tokenizer: Artifact, tmp_path: Path, file: Path
+) -> None:
+    option: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if "name" in option:
+        option["name"] = str(tokenizer.path)
+    if "vocab_size" in option:
+        option["vocab_size"] = min(option["vocab_size"], 300)
+    made = train_tokenizer(corpus, option, 10**6, str(tmp_path)).publish(tmp_path / "made")
+    shards = pack(corpus, made, {})
+    for split, rows in TEXTS.items():
+        assert list(texts(shards, made, split)) == [text for _, text in rows]
 
 
 def learnt_from(folder: Path, documents: list[tuple[str, str]], sample_bytes: int) -> str:

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedTokenizerFast
 
 from fromzero.batching.datamodule import Batch
+from fromzero.batching.mixture import Mixture
 from fromzero.batching.shards import Shard
 from fromzero.errors import Interrupted, UserError
 from fromzero.models.causal_lm import build_config
@@ -32,6 +34,8 @@ from fromzero.tokenization import (
     EOS,
     MASK,
     PAD,
+    SpecialTokens,
+    existing_tokenizer,
     fast_tokenizer,
     token_bytes,
     train_bpe,
@@ -321,6 +325,49 @@ def test_what_is_no_share_is_refused(share: float) -> None:
 def test_spans_shorter_than_a_token_are_refused() -> None:
     with pytest.raises(UserError, match=r"objective\.mean_span=0\.5"):
         SpanCorruption(share=0.15, mean_span=0.5)
+
+
+def like_gpt2(folder: Path) -> PreTrainedTokenizerFast:
+    """Begins and ends a text with one token, the last of its vocabulary."""
+    core: Any = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    core.train_from_iterator(TEXTS, trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
+    core.add_special_tokens(["<|endoftext|>"])
+    names = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    PreTrainedTokenizerFast(tokenizer_object=core, **names).save_pretrained(folder)
+    return existing_tokenizer([], str(folder))
+
+
+@hiding
+def test_special_tokens_are_what_the_tokenizer_says_and_never_take_a_words_place(
+    tmp_path: Path, name: str
+) -> None:
+    found = like_gpt2(tmp_path)
+    eos, bos, pad = (found.convert_tokens_to_ids(token) for token in ("<|endoftext|>", BOS, PAD))
+    core = with_special_tokens(found.backend_tokenizer, OBJECTIVES[name].special_tokens(CONTEXT))
+    extended = fast_tokenizer(core, special=SpecialTokens(BOS, "<|endoftext|>", PAD))
+    documents = [[bos, *core.encode(text).ids, eos] for text in TEXTS]
+    tokens = np.array([token for document in documents for token in document], np.uint16)
+    shard = Shard(tokens, np.cumsum([len(document) for document in documents]))
+    options = {"context": CONTEXT, "batch_size": 2, "seed": 5, "validation_windows": 4}
+    source: Any = OBJECTIVES[name].source(shard, shard, extended, **options)
+    (vocabulary,) = source.corrupt.args
+    assert (vocabulary.bos, vocabulary.eos, vocabulary.pad) == (bos, eos, pad)
+    assert {*vocabulary.words.tolist()} == {*range(len(found))} - {bos, eos, pad}
+    for batch in source.every_batch(shard):
+        assert set(batch["input_ids"][:, 0].tolist()) == {bos}
+        padding = batch["attention_mask"] == 0
+        assert (batch["input_ids"][padding] == pad).all()
+        assert (batch["input_ids"] == eos).sum(1).tolist() == [1] * len(padding)
+
+
+@hiding
+def test_corpora_are_mixed_for_next_tokens_alone(tokenizer: Tokenizer, shard: Shard, name: str) -> None:
+    mixture = Mixture({"a": shard, "b": shard}, {"a": 1, "b": 1})
+    options = {"context": CONTEXT, "batch_size": 2, "seed": 5, "validation_windows": 4}
+    with pytest.raises(UserError, match=r"only objective=next_token mixes corpora by weight"):
+        OBJECTIVES[name].source(mixture, shard, fast_tokenizer(extended(tokenizer, name)), **options)
 
 
 def test_a_text_that_spells_a_special_token_has_its_characters(tokenizer: Tokenizer) -> None:
