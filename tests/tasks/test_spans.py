@@ -18,7 +18,7 @@ from fromzero.tasks.spans import spans_of, tag_metrics
 def test_spans_are_those_of_conll_and_plain_tags_are_spans_of_one_word(
     tags: str, spans: set[tuple[int, int, str]]
 ) -> None:
-    assert spans_of(tags.split()) == spans
+    assert spans_of(tuple(tags.split())) == spans
 
 
 def test_metrics_are_those_computed_by_hand() -> None:
