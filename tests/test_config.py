@@ -66,6 +66,14 @@ def test_every_option_of_every_group_composes(choice: str) -> None:
     compose(CONF, [choice, *WITH.get(choice, [])], env="base")
 
 
+@pytest.mark.parametrize("group", ["recipe", "task/network"])
+def test_null_is_none_of_the_options_of_a_group(group: str) -> None:
+    nothing = compose(CONF, ["task=translation", f"{group}=null"], env="base")
+    without = compose(CONF, ["task=translation"], env="base")
+    assert nothing["task"].get("network") == (None if "/" in group else without["task"]["network"])
+    assert {**nothing, "task": None} == {**without, "task": None}
+
+
 @pytest.mark.parametrize("group", ["optimizer", "schedule"])
 def test_every_option_serves_finetuning_too(group: str) -> None:
     for file in (CONF / "base" / group).glob("*.yaml"):
