@@ -334,7 +334,7 @@ def test_the_number_format_that_was_measured_is_that_of_the_resumed_run_too(tmp_
     machine = MACHINE.model_copy(update={"precision": "auto"})
     folder = tmp_path / "checkpoints"
     with pytest.raises(Interrupted):
-        fit(tiny(Drawn(4, terminate)), machine, folder)
+        fit(tiny(Drawn(7, terminate)), machine, folder)
     before = fit(tiny(Drawn()), machine, folder)["precision"]
     other = {"32-true": "bf16-mixed", "bf16-mixed": "32-true"}[before]
     (folder / "precision.txt").write_text(other)  # as if the machine had been busier
