@@ -75,12 +75,16 @@ class PackedText:
 
     def train_batch(self, index: int) -> dict[str, Tensor]:
         """Batch `index` of an endless shuffled series: a pure function of (seed, index)."""
+        return packed_batch(self.tokens(index), self.bos_id)
+
+    def tokens(self, index: int) -> Tokens:
+        """[B, T + 1] ids of that batch."""
         corpora, windows = self._drawn(index)
         tokens = np.empty((self.batch_size, self.context + 1), self.windows[0].dtype)
         for corpus in np.unique(corpora):
             own = corpora == corpus
             tokens[own] = self.windows[corpus][windows[own]]
-        return packed_batch(tokens, self.bos_id)
+        return tokens
 
     def describe(self, index: int) -> str:
         """Windows of the train part, and the documents that each shows; both count from 0."""
