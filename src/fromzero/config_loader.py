@@ -70,7 +70,9 @@ def compose(conf: Path, overrides: Sequence[str] = (), *, env: str = LOCAL) -> d
     # Kedro takes this resolver away from the whole process whenever it makes a loader.
     OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
     with explained(), initialize_config_dir(str(conf.resolve() / BASE), version_base="1.3"):
-        composed = hydra_compose(PRIMARY, [*_overlay(conf.resolve(), env), *(_readable(conf, override) for override in overrides)])
+        composed = hydra_compose(
+            PRIMARY, [*_overlay(conf.resolve(), env), *(_readable(conf, override) for override in overrides)]
+        )
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(config, dict)  # the primary config has a defaults list, hence keys
     parameters = {str(key): value for key, value in config.items()}
@@ -79,7 +81,7 @@ def compose(conf: Path, overrides: Sequence[str] = (), *, env: str = LOCAL) -> d
 
 
 def _readable(conf: Path, override: str) -> str:
-    """In Hydra's grammar, which takes ASCII alone outside quotes: other texts get theirs, `[中文]` as `['中文']`.
+    """In Hydra's grammar. ASCII alone stands there outside quotes: `[中文]` becomes `['中文']`.
 
     And which knows no `task/network=null`: what is none of a group's options is taken out, `~task/network`.
     """
