@@ -1,6 +1,6 @@
-"""The same steps by datatrove and by Hugging Face `datasets`, each with what its documentation advises for one worker.
+"""The same steps by datatrove and by Hugging Face `datasets`, as their documentation has it, with one worker.
 
-Both get our tokenizer's file, and no network.
+Both get the file of our tokenizer, and no network.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Words:
 def by_datatrove(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[str, Any]:
     """Reads, cleans, filters, drops exact and near duplicates, encodes, writes.
 
-    `ours`: with our functions for cleaning and filtering, and with words cut by `\\w+`, so that what is left is
-    the engine; else as it comes, with FTFY, Gopher's repetition filter, and spaCy. The one limit of the filter is
-    that of our default, or it would drop half of all code.
+    `ours`: with our functions for cleaning and filtering, and with words cut by `\\w+`; else as it comes, with
+    FTFY, Gopher's repetition filter, and spaCy. The filter's one limit is that of our defaults: with its own,
+    which are made for prose, it drops so much code that little were left to do.
     """
     from datatrove.data import Document
     from datatrove.executor import LocalPipelineExecutor
@@ -80,8 +80,8 @@ def by_datatrove(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[s
     def path(name: str) -> str:
         return f"{folder}/{name}"
 
-    def run(done: str, *steps: Any) -> None:
-        LocalPipelineExecutor(list(steps), tasks=1, workers=1, logging_dir=path(f"logs/{done}")).run()
+    def run(done: str, *steps: Any, tasks: int = 1) -> None:
+        LocalPipelineExecutor(list(steps), tasks, workers=1, logging_dir=path(f"logs/{done}")).run()
         mark(done)
 
     config = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
@@ -104,7 +104,7 @@ def by_datatrove(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[s
     run("reads, cleans, filters", source, *filters, writer, ExactDedupSignature(path("digests"), exact))
     run("finds equal texts", ExactFindDedups(path("digests"), path("equal"), exact))
     run("MinHash", clean_texts, kept, sketch)
-    run("buckets", MinhashDedupBuckets(path("signatures"), path("buckets"), config=config))
+    run("buckets", MinhashDedupBuckets(path("signatures"), path("buckets"), config=config), tasks=14)
     run("clusters", MinhashDedupCluster(path("buckets"), path("near"), config=config))
     run("tokenizes, writes", clean_texts, kept, MinhashDedupFilter(path("near")), encode)
     tokens = sum(file.stat().st_size for file in Path(path("tokens")).glob("*.ds")) // 2
@@ -114,16 +114,15 @@ def by_datatrove(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[s
 def by_datasets(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[str, Any]:
     """Reads, cleans, filters, drops exact duplicates, encodes, writes Arrow; it knows no near duplicates.
 
-    The functions for cleaning and filtering are ours, as it has none. `ours`: our encoder, too.
+    The functions for cleaning and filtering are ours, as it has none. `ours`: encodes by tiktoken, as we do.
     """
     from datasets import Features, Sequence, Value, load_dataset
-    from transformers import AutoTokenizer
     from xxhash import xxh3_128_digest
 
     from fromzero.corpora.cleaning import clean, reject
     from fromzero.pipelines.prepare.options import CleaningOptions
     from fromzero.tokenization import load_tokenizer
-    from fromzero.tokenization.encoders import by_tiktoken
+    from fromzero.tokenization.encoders import by_tiktoken, by_tokenizers
 
     limits = CleaningOptions().model_dump()
     seen: set[bytes] = set()
@@ -136,14 +135,10 @@ def by_datasets(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[st
         texts = map(clean, batch["text"])
         return {"text": [text for text in texts if reject(text, **limits) is None and fresh(text)]}
 
-    fast = AutoTokenizer.from_pretrained(tokenizer)
-    by_us = by_tiktoken(load_tokenizer(Path(tokenizer)))
+    encode = (by_tiktoken if ours else by_tokenizers)(load_tokenizer(Path(tokenizer)))
 
     def encoded(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
-        if ours:
-            return {"ids": by_us(batch["text"])}
-        found = fast(batch["text"], return_attention_mask=False, return_token_type_ids=False)
-        return {"ids": found["input_ids"]}
+        return {"ids": encode(batch["text"])}
 
     mark(STARTED)
     rows = load_dataset("parquet", data_files=corpus, split="train", cache_dir=folder)

@@ -3,10 +3,10 @@
     python benchmarks/text_engine.py                      100 MB of text found on this machine
     python benchmarks/text_engine.py --growth 10,100,500  how time and memory grow with the corpus
 
-The text is source code, documentation and data of the Pythons, packages and libraries that are installed, in a
-random but fixed order, in one Parquet file. The tokenizer is learnt before, from 20 MB of it. MB are 10^6 bytes of
-UTF-8, and rates are per second of processor time, that of all processes, so that what else the machine does matters
-little; only where wall clock is said, it should be idle. README.md, beside this, says what each row is.
+The text is source code, documentation and data of the Python, packages and libraries that are installed, in a
+random but fixed order, in one Parquet file; the tokenizer is learnt before, from 20 MB of it. MB are 10^6
+bytes of UTF-8. Rates are per second of processor time, that of all processes, so that what else the machine does
+matters little; for wall clock it should be idle. README.md, beside this, says what each row is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import json
 import os
 import statistics
 import sys
@@ -103,9 +102,7 @@ class Told(Processes):
 
     def run(self, step: Any, shards: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         mark(IN_BETWEEN)
-        done = 0
-        for item in super().run(step, shards):
-            done += 1
+        for done, item in enumerate(super().run(step, shards), 1):
             if done == len(shards):
                 mark(_name(step))
             yield item
@@ -295,9 +292,9 @@ def compare(folder: Path, size: float, size_of_peers: float) -> None:
     walls = {workers: [sum(run.values(), Cost()).wall for run in runs[workers]] for workers in runs}
     gains = [one / two for one, two in zip(walls[1], walls[2], strict=True)]
     sys.stdout.write(
-        f"\nTwo workers are {statistics.median(gains):.2f} times as fast as one (wanted: 1.8; wall clock, pairs: "
-        f"{', '.join(f'{gain:.2f}' for gain in gains)}). Of the text {facts['kept'] / total / 1e4:.0f} % were kept, "
-        f"{facts['tokens'] / 1e6:.1f} million tokens.\n"
+        f"\nTwo workers are {statistics.median(gains):.2f} times as fast as one (wanted: 1.8; wall clock, in "
+        f"pairs: {', '.join(f'{gain:.2f}' for gain in gains)}). Of the text {facts['kept'] / total / 1e4:.0f} % "
+        f"were kept, {facts['tokens'] / 1e6:.1f} million tokens.\n"
     )
 
 

@@ -1,7 +1,7 @@
 """Runs a case in a process of its own, which says when it has done something; /proc says what that took.
 
-Nothing is sampled: a process waits at each mark until its family has been looked at. The kernel adds the time of
-those that have ended to that of whoever waited for them, and remembers the most that a process ever had resident.
+Nothing is sampled: a case waits at each mark until its family has been looked at. The kernel adds the time of
+those that have ended to that of whoever waited for them, and knows the most that a process ever had resident.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Cost:
 
     Attributes:
         wall, processor: seconds; the processor's are those of the whole family.
-        parent, worker: resident bytes at most until then, of the case's own process, and of the largest of those
-            that its fork server has started, 0 if there is none.
+        parent, worker: resident bytes at most until then, of the case's own process, and of the largest of
+            those that its fork server has started, 0 if there is none.
     """
 
     wall: float = 0.0
