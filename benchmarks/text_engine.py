@@ -1,12 +1,12 @@
 """How fast does the text engine go, step by step, from end to end, and beside its peers?
 
-    python benchmarks/text_engine.py                      100 MB of text found on this machine
+    python benchmarks/text_engine.py                      200 MB of text found on this machine
     python benchmarks/text_engine.py --growth 10,100,500  how time and memory grow with the corpus
 
 The text is source code, documentation and data of the Python, packages and libraries that are installed, in a
 random but fixed order, in one Parquet file; the tokenizer is learnt before, from 20 MB of it. MB are 10^6
-bytes of UTF-8. Rates are per second of processor time, that of all processes, so that what else the machine does
-matters little; for wall clock it should be idle. README.md, beside this, says what each row is.
+bytes of UTF-8. Rates are per second of processor time, that of all processes, so that what else the machine
+does matters little; for wall clock it should be idle. README.md, beside this, says what each row is.
 """
 
 from __future__ import annotations
@@ -291,10 +291,11 @@ def compare(folder: Path, size: float, size_of_peers: float) -> None:
 
     walls = {workers: [sum(run.values(), Cost()).wall for run in runs[workers]] for workers in runs}
     gains = [one / two for one, two in zip(walls[1], walls[2], strict=True)]
+    kept = facts["kept"] / total / 1e6
     sys.stdout.write(
         f"\nTwo workers are {statistics.median(gains):.2f} times as fast as one (wanted: 1.8; wall clock, in "
-        f"pairs: {', '.join(f'{gain:.2f}' for gain in gains)}). Of the text {facts['kept'] / total / 1e4:.0f} % "
-        f"were kept, {facts['tokens'] / 1e6:.1f} million tokens.\n"
+        f"pairs: {', '.join(f'{gain:.2f}' for gain in gains)}). Of the text {kept:.0%} "
+        f"was kept, {facts['tokens'] / 1e6:.1f} million tokens.\n"
     )
 
 
@@ -308,11 +309,8 @@ def grow(folder: Path, sizes: Sequence[float]) -> None:
         place = str(folder / f"grown-{size:g}")
         texts.append(megabytes(files[size]))
         costs.append(watch("end_to_end", corpus=files[size], tokenizer=tokenizer, folder=place, workers=2)[0])
-    headings = (
-        f"{text:.0f} MB: {what}"
-        for text in texts
-        for what in ("s", "s a GB", "a worker, MB", "the parent, MB")
-    )
+    kinds = ("s", "s a GB", "a worker, MB", "the parent, MB")
+    headings = (f"{text:.0f} MB: {kind}" for text in texts for kind in kinds)
     table = Table("", *headings)
     for step, name in {**STEPS, "": "all"}.items():
         cells = list[str]()
@@ -328,8 +326,8 @@ def rate(amount: float, seconds: float) -> str:
 
 
 def memory(cost: Cost) -> tuple[str, str]:
-    """With one worker that is the parent itself."""
-    worker, parent = (f"{peak / 1e6:,.0f}" for peak in (cost.worker or cost.parent, cost.parent))
+    """Of a worker there is none where one process does all."""
+    worker, parent = (f"{peak / 1e6:,.0f}" if peak else "–" for peak in (cost.worker, cost.parent))
     return worker, parent
 
 
@@ -337,7 +335,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--megabytes", type=float, default=100)
+    parser.add_argument("--megabytes", type=float, default=200)
     parser.add_argument("--peers", type=float, default=10, metavar="MEGABYTES")
     parser.add_argument("--growth", metavar="MEGABYTES,…")
     parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)

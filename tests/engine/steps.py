@@ -13,7 +13,6 @@ from fromzero.corpora.document import Document, Skipped
 from fromzero.corpora.files import TextFiles
 from fromzero.errors import UserError
 
-
 IMPORTER = os.getpid()
 
 
