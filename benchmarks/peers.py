@@ -25,8 +25,8 @@ def by_datatrove(corpus: str, tokenizer: str, folder: str, ours: bool) -> dict[s
     """Reads, cleans, filters, drops exact and near duplicates, encodes, writes.
 
     `ours`: with our functions for cleaning and filtering, and with words cut by `\\w+`; else as it comes,
-    with FTFY, Gopher's repetition filter, and spaCy. The filter's one limit is that of our defaults: with its own,
-    which are made for prose, it drops so much code that little is left to do.
+    with FTFY, Gopher's repetition filter, and spaCy. The filter's one limit is that of our defaults: with its
+    own, which are made for prose, it drops so much code that little is left to do.
     """
     from datatrove.data import Document
     from datatrove.executor import LocalPipelineExecutor
