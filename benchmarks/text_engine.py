@@ -309,11 +309,13 @@ def grow(folder: Path, sizes: Sequence[float]) -> None:
     files = write_corpora(folder, (*sizes, LEARN_FROM))
     tokenizer = str(folder / "tokenizer")
     watch("learn", corpus=files[LEARN_FROM], folder=tokenizer)
-    texts, costs = [], []
+    texts, costs, kept = [], [], []
     for size in sizes:
         place = str(folder / f"grown-{size:g}")
         texts.append(megabytes(files[size]))
-        costs.append(watch("end_to_end", corpus=files[size], tokenizer=tokenizer, folder=place, workers=2)[0])
+        found, facts = watch("end_to_end", corpus=files[size], tokenizer=tokenizer, folder=place, workers=2)
+        costs.append(found)
+        kept.append(f"{facts['kept'] / texts[-1] / 1e6:.0%}")
     kinds = ("s", "s a GB", "a worker, MB", "the parent, MB")
     headings = (f"{text:.0f} MB: {kind}" for text in texts for kind in kinds)
     table = Table("", *headings)
@@ -323,6 +325,7 @@ def grow(folder: Path, sizes: Sequence[float]) -> None:
             cost = found.get(step, Cost()) if step else sum(found.values(), Cost())
             cells += [f"{cost.processor:.2f}", f"{cost.processor / text * 1e3:.1f}", *memory(cost)]
         table.row(name, *cells)
+    sys.stdout.write(f"\nKept: {', '.join(kept)}.\n")
 
 
 def rate(amount: float, seconds: float) -> str:
