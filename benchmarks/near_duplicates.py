@@ -46,8 +46,9 @@ The others are the ends of chains: no two texts below the threshold are joined d
 
 
 def originals() -> list[str]:
-    documents = (item for item in StandardLibrary().read() if isinstance(item, Document))
-    texts = [clean(document.text) for document in documents]
+    library = StandardLibrary()
+    items = (item for part in library.parts() for item in library.read(part))
+    texts = [clean(item.text) for item in items if isinstance(item, Document)]
     return [text for text, found in zip(texts, distinct_shingles(texts), strict=True) if len(found) >= ENOUGH]
 
 

@@ -13,6 +13,12 @@ from fromzero.corpora.document import Document, Skipped
 from fromzero.corpora.files import TextFiles
 from fromzero.errors import UserError
 
+IMPORTER = os.getpid()
+
+
+def imported_by_the_worker(number: int) -> bool:
+    return os.getpid() == IMPORTER
+
 
 def doubled(number: int) -> int:
     return 2 * number

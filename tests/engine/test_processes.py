@@ -65,6 +65,21 @@ def test_no_worker_outlives_the_command_that_is_killed(tmp_path: Path) -> None:
     assert not any(map(_alive, workers))
 
 
+def test_workers_are_forked_with_all_modules_of_a_step(tmp_path: Path) -> None:
+    code = (
+        "import operator; from functools import partial; from fromzero.engine.processes import Processes\n"
+        "if __name__ == '__main__':\n"
+        "    import steps\n"
+        "    step = partial(operator.call, partial(steps.imported_by_the_worker))\n"
+        "    print(dict(Processes(2).run(step, {'a': 1, 'b': 2})))\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    told = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "{'a': False, 'b': False}\n"
+
+
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(UserError, match=r"engine\.workers=0"):
         Processes(0)

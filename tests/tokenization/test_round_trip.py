@@ -98,7 +98,7 @@ def test_documents_come_back_from_the_shard_that_they_are_packed_into(
     core, special = load_once(saved[kind]), special_tokens(saved[kind])
     for name in ENCODERS if kind in ("bpe", "bytes", "like GPT-2's") else ("tokenizers",):
         options = PackOptions(name, SAFE_PLACES[0])
-        told = pack_shard(folder / "train-00000.parquet", folder, tokenizer=saved[kind], options=options)
+        told = pack_shard((folder / "train-00000.parquet", options), folder, tokenizer=saved[kind])
         assert told == {"documents": len(documents)}
         if not documents:
             continue

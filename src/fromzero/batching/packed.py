@@ -125,7 +125,8 @@ class PackedText:
 def packed_batch(tokens: Tokens, bos_id: int) -> dict[str, Tensor]:
     """Inputs, positions and labels of [B, T + 1] windows."""
     ids, begins = tokens.astype(np.int64), tokens == bos_id
-    labels = np.where(begins[:, 1:], IGNORED, ids[:, 1:])
+    labels = ids[:, 1:].copy()
+    labels[begins[:, 1:]] = IGNORED
     begins[:, 0] = True
     starts = np.flatnonzero(begins)
     positions = np.arange(begins.size)

@@ -45,7 +45,7 @@ class _Coder:
     vocab_size: int
 
 
-def pack_shard(documents: Path, folder: Path, *, tokenizer: Path, options: PackOptions) -> dict[str, Any]:
+def pack_shard(shard: tuple[Path, PackOptions], folder: Path, *, tokenizer: Path) -> dict[str, Any]:
     """Writes the documents of one Parquet file, each as `BOS tokens EOS`, to `tokens.bin` and `tokens.idx`.
 
     `tokenizer` is the folder of a saved one. Corpora that are kept apart have a folder each in `folder`.
@@ -54,6 +54,7 @@ def pack_shard(documents: Path, folder: Path, *, tokenizer: Path, options: PackO
     Raises:
         UserError: a document is of none of the corpora that are kept apart.
     """
+    documents, options = shard
     coder = _coder(tokenizer, (tokenizer / "tokenizer.json").stat().st_mtime_ns, options.encoder)
     read = 0
     with ExitStack() as stack:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -21,6 +22,9 @@ ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 } | {"TOKENIZERS_PARALLELISM": "false"}
 """Environment of a worker: there is one for each core already."""
+
+IMPORTED_LATE = ("pandas",)
+"""By pyarrow, when it is first given a list; that takes longer than all else that a worker begins with."""
 
 
 class Processes:
@@ -92,7 +96,7 @@ def _last_words(code: int | None) -> str:
 def _crew(step: Step, count: int) -> Iterator[list[_Worker]]:
     """Workers that wait for shards; ended, whatever they are at, with the body."""
     context = multiprocessing.get_context("forkserver")  # this process has threads, which do not fork
-    context.set_forkserver_preload([step_module(step)])
+    context.set_forkserver_preload([*step_modules(step), *IMPORTED_LATE])  # or each worker would import them
     workers: list[_Worker] = []
     try:
         for _ in range(count):
@@ -110,9 +114,11 @@ def _crew(step: Step, count: int) -> Iterator[list[_Worker]]:
             worker.pipe.close()
 
 
-def step_module(step: Any) -> str:
-    """Where the function is defined that a step, or the partial of one, calls."""
-    return str(getattr(step, "func", step).__module__)
+def step_modules(step: Any) -> list[str]:
+    """Where the functions are defined that a step is made of: those of partials, and what they are given."""
+    if isinstance(step, partial):
+        return [module for part in (step.func, *step.args) if callable(part) for module in step_modules(part)]
+    return [step.__module__]
 
 
 def _work(step: Step, pipe: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,15 +73,16 @@ def pack_shards(
     core, special = load_tokenizer(tokenizer.path), special_tokens(tokenizer.path)
     weights = _weights(corpus)
     held_out = _encoding(core, corpus)
-    options = {"train": replace(held_out, repeat=tokenize.repeat, corpora=tuple(weights))}
+    train = replace(held_out, repeat=tokenize.repeat, corpora=tuple(weights))
+    options = {split: train if split == "train" else held_out for split in SPLITS}
     decides = {"corpus": corpus.digest, "tokenizer": tokenizer.digest, "tokenize": tokenize.model_dump()}
     workshop = Workshop.of("shards", scratch, instantiate(engine), decides)
     with Draft("shards", Path(scratch)) as draft:
         draft.facts["vocab_size"] = core.get_vocab_size()
         draft.facts |= {f"{name}_id": core.token_to_id(token) for name, token in special._asdict().items()}
+        packed = _packed(workshop, corpus, tokenizer.path, options)
         for split in SPLITS:
-            packed = _packed(workshop, corpus, split, tokenizer.path, options.get(split, held_out))
-            written = _joined(packed, split, draft.path, tuple(weights) if split == "train" else ())
+            written = _joined(packed[split], split, draft.path, tuple(weights) if split == "train" else ())
             draft.facts[split] = dict(sum(map(Counter, written.values()), Counter(tokens=0, documents=0)))
             if split == "train" and weights:
                 draft.facts |= {"weights": weights, "corpora": written}
@@ -112,14 +113,18 @@ def _encoding(core: Tokenizer, corpus: Artifact) -> PackOptions:
 
 
 def _packed(
-    workshop: Workshop, corpus: Artifact, split: str, tokenizer: Path, options: PackOptions
-) -> list[Path]:
-    """The folders of the token shards of a part, one for each of its files."""
+    workshop: Workshop, corpus: Artifact, tokenizer: Path, options: Mapping[str, PackOptions]
+) -> dict[str, list[Path]]:
+    """Of each part the folders of its token shards, one for each of its files.
+
+    All parts at once: else workers would be started, and wait for the last one, with each.
+    """
     from fromzero.batching.packing import pack_shard
 
-    files = {path.stem.partition("-")[2]: path for path in sorted(corpus.path.glob(f"{split}-*.parquet"))}
-    step = partial(pack_shard, tokenizer=tokenizer, options=options)
-    return [shard.path for shard in workshop.finish(f"packing {split}", step, files).values()]
+    files = {split: sorted(corpus.path.glob(f"{split}-*.parquet")) for split in options}
+    shards = {file.stem: (file, options[split]) for split in options for file in files[split]}
+    made = workshop.finish("packing documents", partial(pack_shard, tokenizer=tokenizer), shards)
+    return {split: [made[file.stem].path for file in files[split]] for split in options}
 
 
 def _joined(
