@@ -45,6 +45,7 @@ def best_seconds(work: Callable[[], object]) -> float:
 
 
 def pack(corpus: Path, tokenizer: Path, folder: Path) -> Shard:
+    """The last that was made of the first shard of the train part."""
     parquet = sorted(corpus.glob("train-*.parquet"))[0]
     size = sum(len(text.as_py().encode()) for text in pq.read_table(parquet, columns=["text"])["text"])
     core = load_tokenizer(tokenizer)
@@ -86,4 +87,5 @@ def load(shard: Shard, bos_id: int) -> None:
 if __name__ == "__main__":
     corpus, tokenizer = map(Path, sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        load(pack(corpus, tokenizer, Path(folder)), bos_id=0)
+        shard = pack(corpus, tokenizer, Path(folder))
+        load(shard, bos_id=int(shard.tokens[0]))

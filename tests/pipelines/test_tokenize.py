@@ -253,6 +253,13 @@ def test_a_document_of_a_corpus_without_a_weight_is_refused(tmp_path: Path, toke
         pack(corpus, tokenizer, {})
 
 
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../a", ".hidden", "/a"])
+def test_a_corpus_whose_name_is_no_folders_is_refused(tmp_path: Path, tokenizer: Artifact, name: str) -> None:
+    corpus = mixed_corpus(tmp_path / "mixed", [*MIXED, (name, "Zebra")], {"web": 1.0, "code": 1.0, name: 1.0})
+    with pytest.raises(UserError, match=r"cannot have a folder of its name"):
+        pack(corpus, tokenizer, {})
+
+
 def test_a_weight_without_a_document_is_refused(tmp_path: Path, tokenizer: Artifact) -> None:
     corpus = mixed_corpus(tmp_path / "mixed", MIXED, {"web": 1.0, "code": 1.0, "wiki": 1.0})
     with pytest.raises(UserError, match=r"the corpus 'wiki' has a weight, and no document in the train part"):

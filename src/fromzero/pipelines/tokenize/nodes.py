@@ -62,7 +62,8 @@ def pack_shards(
     Where the corpus is several with weights, each has a folder of its name for its share of the train part.
 
     Raises:
-        UserError: a document is of a corpus without a weight, or a corpus with a weight has no document.
+        UserError: a document is of a corpus without a weight, or a corpus with a weight has no document, or a
+            name that cannot be that of a folder.
     """
     from hydra.utils import instantiate
 
@@ -94,7 +95,12 @@ def pack_shards(
 def _weights(corpus: Artifact) -> dict[str, float]:
     """Of the corpora that are to be mixed, by name; none where all documents are one corpus."""
     weights: dict[str, float] = corpus.manifest.facts.get("weights", {})
-    return dict(sorted(weights.items())) if len(weights) > 1 else {}
+    if len(weights) < 2:
+        return {}
+    for name in weights:
+        if not name or name.startswith(".") or name != Path(name).name:
+            raise UserError(f"the corpus {name!r} cannot have a folder of its name: give it a plain one")
+    return dict(sorted(weights.items()))
 
 
 def _encoding(core: Tokenizer, corpus: Artifact) -> PackOptions:
