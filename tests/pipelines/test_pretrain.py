@@ -199,7 +199,7 @@ def test_a_base_is_trained_on_corpora_by_weight_with_a_tokenizer_of_somebody_els
         "name": like_gpt2(tmp_path / "original"),
     }
     tokenizer = train_tokenizer(corpus, existing, 10**6, str(tmp_path)).publish(tmp_path / "tokenizer")
-    packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), str(tmp_path))
+    packed = pack_shards(corpus, tokenizer, TokenizeOptions(repeat={}), HERE, str(tmp_path))
     packed.inputs = {"tokenizer": tokenizer.digest}
     base = pretrain_base_model(
         tokenizer,
