@@ -235,5 +235,6 @@ def test_merges_that_tiktoken_would_apply_otherwise_are_not_fit(
 def test_where_a_text_may_be_cut_is_found_out_on_the_corpus(
     saved: dict[str, Path], texts: list[str], kind: str, expected: str | None
 ) -> None:
-    assert safe_places(load_tokenizer(saved[kind]), texts) == expected
-    assert safe_places(load_tokenizer(saved[kind]), ["noplace"]) is None
+    encode = by_tokenizers(load_tokenizer(saved[kind]))
+    assert safe_places(encode, texts) == expected
+    assert safe_places(encode, ["noplace"]) is None

@@ -101,9 +101,8 @@ def choose_encoder(tokenizer: Tokenizer, texts: Sequence[str]) -> str:
     return chosen
 
 
-def safe_places(tokenizer: Tokenizer, texts: Sequence[str]) -> str | None:
+def safe_places(encode: Encode, texts: Sequence[str]) -> str | None:
     """Which of `SAFE_PLACES` these texts can be cut at without a change of their ids; None: nowhere."""
-    encode = by_tokenizers(tokenizer)
     for places in SAFE_PLACES:
         cut = {text: _cut_often(text, places) for text in texts}
         tried = [(text, parts) for text, parts in cut.items() if len(parts) > 1]

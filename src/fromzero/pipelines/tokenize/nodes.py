@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRIED = 500_000
+TRIED = 200_000
 """Characters of the train part that encoders are tried on."""
 
 
@@ -106,7 +106,7 @@ def _weights(corpus: Artifact) -> dict[str, float]:
 def _encoding(core: Tokenizer, corpus: Artifact) -> PackOptions:
     """By what, and how long texts are cut: what is best on the first texts of the train part."""
     from fromzero.batching.packing import PackOptions
-    from fromzero.tokenization.encoders import choose_encoder, safe_places
+    from fromzero.tokenization.encoders import ENCODERS, choose_encoder, safe_places
 
     texts: list[str] = []
     left = TRIED
@@ -115,7 +115,8 @@ def _encoding(core: Tokenizer, corpus: Artifact) -> PackOptions:
         left -= len(texts[-1])
         if not left:
             break
-    return PackOptions(encoder=choose_encoder(core, texts), places=safe_places(core, texts))
+    encoder = choose_encoder(core, texts)
+    return PackOptions(encoder=encoder, places=safe_places(ENCODERS[encoder](core), texts))
 
 
 def _packed(
