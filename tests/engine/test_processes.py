@@ -80,6 +80,23 @@ def test_workers_are_forked_with_all_modules_of_a_step(tmp_path: Path) -> None:
     assert told.stdout == "{'a': False, 'b': False}\n"
 
 
+@pytest.mark.parametrize(("step", "times"), [("steps.doubled", 1), ("tripled", 3)])
+def test_workers_import_the_script_only_if_the_step_is_in_it(tmp_path: Path, step: str, times: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import steps; from fromzero.engine.processes import Processes\n"
+        "print('imported', flush=True)\n"
+        "def tripled(number): return 3 * number\n"
+        "if __name__ == '__main__':\n"
+        f"    done = dict(Processes(2).run({step}, {{'a': 1, 'b': 2}}))\n"
+        "    print(sorted(done.values()))\n"
+        "    print(__file__)\n"
+    )
+    told = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout
+    assert told.count("imported") == times
+    assert told.endswith(f"{'[2, 4]' if times == 1 else '[3, 6]'}\n{script}\n")
+
+
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(UserError, match=r"engine\.workers=0"):
         Processes(0)

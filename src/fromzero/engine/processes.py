@@ -5,10 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -22,6 +23,8 @@ ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 } | {"TOKENIZERS_PARALLELISM": "false"}
 """Environment of a worker: there is one for each core already."""
+
+MAIN = "__main__"
 
 IMPORTED_LATE = ("pandas",)
 """By pyarrow, when it is first given a list; that takes longer than all else that a worker begins with."""
@@ -96,13 +99,15 @@ def _last_words(code: int | None) -> str:
 def _crew(step: Step, count: int) -> Iterator[list[_Worker]]:
     """Workers that wait for shards; ended, whatever they are at, with the body."""
     context = multiprocessing.get_context("forkserver")  # this process has threads, which do not fork
-    context.set_forkserver_preload([*step_modules(step), *IMPORTED_LATE])  # or each worker would import them
+    modules = step_modules(step)
+    context.set_forkserver_preload([*modules - {MAIN}, *IMPORTED_LATE])  # or each worker would import them
     workers: list[_Worker] = []
     try:
         for _ in range(count):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(step, theirs), daemon=True)
-            process.start()
+            with nullcontext() if MAIN in modules else _without_main():
+                process.start()
             theirs.close()  # or its end would be held open here, and a killed worker not be noticed
             workers.append(_Worker(process, ours))
         yield workers
@@ -114,11 +119,27 @@ def _crew(step: Step, count: int) -> Iterator[list[_Worker]]:
             worker.pipe.close()
 
 
-def step_modules(step: Any) -> list[str]:
-    """Where the functions are defined that a step is made of: those of partials, and what they are given."""
+def step_modules(step: Any) -> set[str]:
+    """Where what a step is made of is defined: functions, and the objects that partials give them."""
     if isinstance(step, partial):
-        return [module for part in (step.func, *step.args) if callable(part) for module in step_modules(part)]
-    return [step.__module__]
+        parts = (step.func, *step.args, *step.keywords.values())
+        return set().union(*map(step_modules, parts))
+    return {step.__module__ if callable(step) else type(step).__module__}
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process that is started in the body does not import the script that this one was started by.
+
+    That of a command takes a third of a second, with each step again, and no worker has any use for it.
+    """
+    main = vars(sys.modules[MAIN])
+    known = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main |= dict.fromkeys(known)
+    try:
+        yield
+    finally:
+        main |= known
 
 
 def _work(step: Step, pipe: Connection) -> None:
