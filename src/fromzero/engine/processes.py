@@ -134,7 +134,7 @@ def _without_main() -> Iterator[None]:
     That of a command takes a third of a second, with each step again, and no worker has any use for it.
     """
     main = vars(sys.modules[MAIN])
-    known = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    known: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
     main |= dict.fromkeys(known)
     try:
         yield
