@@ -44,3 +44,10 @@ def test_equal_documents_make_equal_bytes(tmp_path: Path) -> None:
         write_documents([PAGE] * 100, tmp_path / name, "train")
         digests.append(digest_tree(tmp_path / name))
     assert digests[0] == digests[1]
+
+
+def test_documents_that_were_written_before_corpora_were_mixed_are_read(tmp_path: Path) -> None:
+    write_documents([PAGE] * 3, tmp_path, "train")
+    (file,) = tmp_path.glob("train-*.parquet")
+    pq.write_table(pq.read_table(file).drop_columns("corpus"), file)
+    assert list(read_documents(tmp_path, "train")) == [replace(PAGE, corpus="")] * 3

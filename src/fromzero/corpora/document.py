@@ -119,5 +119,5 @@ def read_shard(path: Path) -> Iterator[Document]:
     """Yields the documents of one file in order; some thousand are in memory."""
     with pq.ParquetFile(path) as file:
         for rows in file.iter_batches(batch_size=1024, use_threads=False):
-            columns = (rows.column(field).to_pylist() for field in SCHEMA.names)
-            yield from map(Document, *columns)
+            there = [name for name in SCHEMA.names if name in rows.schema.names]  # once without `corpus`
+            yield from map(Document, *(rows.column(name).to_pylist() for name in there))

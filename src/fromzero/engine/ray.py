@@ -27,13 +27,13 @@ class Ray:
             return
         ray = _connected(self.address)
         call = ray.remote(num_cpus=1, max_retries=self.retries)(step_on)
-        function, queue = ray.put(step), iter(shards.items())
+        function, queue, here = ray.put(step), iter(shards.items()), os.getcwd()
         flying: dict[Any, str] = {}
         most = IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
             while True:
                 while len(flying) < most and (item := next(queue, None)):
-                    flying[call.remote(function, item[1])] = item[0]
+                    flying[call.remote(function, item[1], here)] = item[0]
                 if not flying:
                     return
                 for done in ray.wait(list(flying))[0]:
@@ -44,7 +44,9 @@ class Ray:
                 ray.cancel(left, force=True)
 
 
-def step_on(step: Step, shard: Any) -> Any:
+def step_on(step: Step, shard: Any, folder: str) -> Any:
+    """In `folder`, which paths may be relative to; a worker begins wherever Ray was started."""
+    os.chdir(folder)
     return step(shard)
 
 
