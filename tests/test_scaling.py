@@ -150,7 +150,7 @@ def test_the_pods_of_a_kubernetes_job_share_a_pretraining_and_all_end(
         ]
         codes = [pod.wait(timeout=LIMIT) for pod in pods]
     assert codes == [0, 0], output.read_text()
-    assert Artifact.open(project / "data/06_models/base").manifest.facts["tokens"] == 20 * 8 * 64
+    assert Artifact.open(project / "data/06_models/base").manifest.facts["tokens"] == 20 * 8 * 256
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], output: Path) -> None:
