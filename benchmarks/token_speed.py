@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from fromzero.batching.mixture import Mixture
 from fromzero.batching.order import shuffled
 from fromzero.batching.packed import PackedText
-from fromzero.batching.packing import PackOptions, pack_shard
+from fromzero.batching.packing import STEM, PackOptions, pack_shard
 from fromzero.batching.shards import Shard
 from fromzero.tokenization import load_tokenizer
 from fromzero.tokenization.encoders import ENCODERS, Unfit
@@ -56,9 +56,9 @@ def pack(corpus: Path, tokenizer: Path, folder: Path) -> Shard:
             say(f"{name}: no, {reason}")
             continue
         options = PackOptions(encoder=name)
-        seconds = best_seconds(partial(pack_shard, parquet, tokenizer, folder / "train", options))
+        seconds = best_seconds(partial(pack_shard, (parquet, options), folder, tokenizer=tokenizer))
         say(f"{name}: {size / seconds / 1e6:.1f} MB/s from Parquet to shard, {size / 1e6:.1f} MB")
-    return Shard.open(folder, "train", core.get_vocab_size())
+    return Shard.open(folder, STEM, core.get_vocab_size())
 
 
 def each(batch: Callable[[int], object]) -> None:
