@@ -20,9 +20,12 @@ from fromzero.pipelines.evaluate.lengths import by_length
 from fromzero.pipelines.evaluate.nodes import predict, report
 from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.report import better_than_ours, score_table, spelled
+from fromzero.pipelines.evaluate.sections import sections_of
 from fromzero.tasks.examples import table_of
 from fromzero.tasks.inference import FINETUNED, RANDOM, loaded
+from fromzero.tasks.instruction import Instruction
 from fromzero.tasks.text_classification import TextClassification
+from fromzero.tasks.translation import Translation
 from fromzero.tokenization import save_tokenizer, train_bpe
 
 LABELS = ["ham", "spam"]
@@ -188,6 +191,23 @@ def test_the_page_escapes_texts_and_asks_for_nothing_from_outside(
     for digest in (predictions.digest, task_examples.digest):
         assert digest in page
     assert page.count("<article>") == 3 + 4
+
+
+@pytest.mark.parametrize("task", [Instruction, Translation])
+def test_the_page_tells_what_a_model_read_from_what_it_should_have_written(task: Any, tmp_path: Path) -> None:
+    row = {"text": "user: one and one?", "target": "two", "source": "sums", "split": "test"}
+    if task is Instruction:
+        row["messages"] = [{"role": "user", "content": "one and one?"}]
+    said = [{"text": "three", "nats": 2.0, "tokens": 1}]
+    made = task(max_tokens=64, max_new_tokens=8)
+    (error,) = sections_of(made, pa.Table.from_pylist([row]), said, 1, tmp_path).errors
+    assert error["fields"] == [
+        ("given", "text", "user: one and one?"),
+        ("is", "target", "two"),
+        ("said", "text", "three"),
+        ("said", "nats", "2"),
+        ("said", "tokens", "1"),
+    ]
 
 
 def test_a_score_below_a_baseline_is_marked_and_named() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from transformers import T5Config
+from transformers import PegasusConfig, T5Config
 
 from fromzero.tasks.cldr import UNSEEN_FORMAT, cldr_examples
 from fromzero.tasks.examples import SPLITS, part
@@ -16,6 +16,18 @@ from fromzero.tasks.tables import Tables
 from fromzero.tasks.translation import Translation
 
 T5 = partial(T5Config, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4, dropout_rate=0.0)
+PEGASUS = partial(
+    PegasusConfig,
+    d_model=32,
+    encoder_layers=1,
+    decoder_layers=1,
+    encoder_ffn_dim=64,
+    decoder_ffn_dim=64,
+    encoder_attention_heads=4,
+    decoder_attention_heads=4,
+    scale_embedding=True,
+    dropout=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +126,18 @@ def test_the_nearest_neighbour_beats_the_copied_source(task: Translation, exampl
     assert scores["nearest neighbour"]["chrf"] > scores["source copied"]["chrf"]
 
 
-def test_a_tiny_model_learns_some_names_by_heart(task: Translation, examples: pa.Table, learn: Any) -> None:
+@pytest.mark.parametrize("network", [T5, PEGASUS], ids=["t5", "pegasus"])
+def test_a_tiny_model_learns_some_names_by_heart_and_knows_them_when_loaded(
+    network: Any, examples: pa.Table, learn: Any, tmp_path: Path
+) -> None:
+    task = Translation(max_tokens=64, max_new_tokens=32, network=network, vocab_size=512)
     some = part(examples, "train").slice(0, 4)
     tokenizer = task.processor(None, some)
     model = task.model(None, tokenizer, task.facts(examples), random=False)
     batch = task.collate(task.encode(tokenizer, some, {}), tokenizer)
-    learn(task, model, batch, steps=80, lr=1e-2)
-    said = task.predict(model, batch, tokenizer)
+    learn(task, model, batch, steps=80, lr=5e-3)
+    model.save_pretrained(tmp_path)
+    said = task.predict(task.load(tmp_path).eval(), batch, tokenizer)
     assert task.metrics(some, said)["exact_match"] == 1.0
     assert [task.badness(row, one) for row, one in zip(some.to_pylist(), said, strict=True)] == [0] * 4
 

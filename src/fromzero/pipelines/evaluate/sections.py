@@ -18,7 +18,8 @@ from fromzero.pipelines.evaluate.lengths import by_length, draw_by_length
 from fromzero.tasks.task import Prediction, Task
 
 LONGEST_TEXT = 800
-NOT_SHOWN = {"split", "source", "group"}
+NOT_SHOWN = {"split", "source", "group", "messages"}
+"""Of a chat, `text` beside it is what people read."""
 
 
 @dataclass
@@ -90,15 +91,16 @@ def _worst_errors(
     return [
         {
             "source": rows[row].get("source", ""),
-            "fields": _fields(rows[row], said[row]),
+            "fields": _fields(task, rows[row], said[row]),
         }
         for row in order[:worst]
     ]
 
 
-def _fields(row: Mapping[str, Any], prediction: Prediction) -> list[tuple[str, str, str | bytes]]:
+def _fields(task: Task, row: Mapping[str, Any], prediction: Prediction) -> list[tuple[str, str, str | bytes]]:
+    read = {*task.inputs, *(["text"] if "messages" in task.inputs else [])}
     truth = [
-        ("is" if name in prediction else "given", name, _shown(value))
+        ("is" if name in {*prediction, "target"} - read else "given", name, _shown(value))
         for name, value in row.items()
         if name not in NOT_SHOWN
     ]
