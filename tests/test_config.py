@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from hypothesis import given
@@ -124,8 +125,16 @@ def test_the_tiny_recipe_suits_every_task_and_leaves_it_its_model(task: str) -> 
 
 def test_a_recipe_makes_what_is_chosen_small_and_the_command_line_still_wins() -> None:
     for file in (CONF / "base" / "recipe" / "tiny").glob("*.yaml"):
-        model = compose(CONF, [f"model={file.stem}", "recipe=tiny"], env="base")["model"]
-        build_config(model)  # refuses a size that the architecture does not know
+        groups = [
+            group for group in ("model", "task/network") if (CONF / "base" / group / file.name).is_file()
+        ]
+        assert groups
+        for group in groups:
+            made = compose(CONF, [f"{group}={file.stem}", "recipe=tiny"], env="base")
+            small = dict(made["model"] if group == "model" else made["task"]["network"])
+            assert yaml.safe_load(file.read_text()).items() <= small.items()
+            small.pop("_partial_", None)
+            build_config(small)  # refuses a size that the architecture does not know
     config = compose(CONF, ["recipe=tiny", "task=translation", "model.hidden_size=48"], env="base")
     assert (config["model"]["hidden_size"], config["task"]["network"]["d_model"]) == (48, 32)
     config = compose(CONF, ["recipe=tiny", "task=translation", "~task/network"], env="base")
