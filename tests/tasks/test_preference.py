@@ -100,18 +100,30 @@ def test_before_it_has_learnt_a_model_prefers_neither(
     assert all(abs(one["margin"]) < 1e-3 for one in task.predict(model, batch, processor))
 
 
-def test_the_loss_is_equation_7(
-    task: Preference, processor: Any, batch: dict[str, torch.Tensor], tiny_base: Path
+def test_random_weights_are_weighed_against_themselves_before_they_learn(
+    task: Preference, processor: Any, batch: dict[str, torch.Tensor], tiny_base: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
     model = task.model(tiny_base, processor, {}, random=True).eval()
-    other = task.model(tiny_base, processor, {}, random=False).eval()
+    margins = [one["margin"] for one in task.predict(model, batch, processor)]
+    assert task.loss(model, batch).item() == pytest.approx(math.log(2), abs=0.05)
+    assert max(map(abs, margins)) < 0.3  # one token more in an answer is worth 2.8 of the reference
+    model.save_pretrained(tmp_path)
+    assert [one["margin"] for one in task.predict(task.load(tmp_path).eval(), batch, processor)] == margins
+
+
+def test_the_loss_is_equation_7(
+    task: Preference, processor: Any, batch: dict[str, torch.Tensor], tiny_base: Path
+) -> None:
+    model = task.model(tiny_base, processor, {}, random=False).eval()
+    before = task.predict(model, batch, processor)
+    with torch.no_grad():
+        model.lm_head.weight += torch.linspace(-1, 1, len(model.lm_head.weight))[:, None]
     zero = {**batch, "reference": torch.zeros_like(batch["reference"])}
-    policy, reference = (
-        torch.tensor([one["margin"] / task.beta for one in task.predict(each, zero, processor)])
-        for each in (model, other)
-    )
+    policy = torch.tensor([one["margin"] / task.beta for one in task.predict(model, zero, processor)])
+    reference = torch.tensor([one["reference_margin"] for one in before])
     by_hand = -torch.log(torch.sigmoid(0.5 * (policy - reference))).mean()
+    assert (policy - reference).abs().max() > 0.1
     assert task.loss(model, batch).item() == pytest.approx(by_hand.item(), abs=1e-4)
 
 

@@ -2,7 +2,8 @@
 
 What the answers are weighed against is the frozen reference, the model that training starts from. It is run
 once, over the examples as they are encoded: no process of a training holds it. It goes with the tokenizer
-into the tuned model's folder, as `reference`: any example can be encoded later, without the base.
+into the tuned model's folder, as `reference`: any example can be encoded later, without the base. Random
+weights, for comparison, are weighed against what they are before they learn: a uniform choice of tokens.
 
 Where no data are named, bodies of the library's functions are preferred to the same with one mistake.
 """
@@ -30,7 +31,7 @@ from fromzero.tasks.instruction import Instruction
 from fromzero.tasks.networks import AutoModelThatWrites, load_model
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.targets import answer_batch, answer_nats, cut_answers, is_learnt, prompted
-from fromzero.tasks.task import Example, Facts, Network, Prediction
+from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 PAIR = ("chosen", "rejected")
 REFERENCE = "reference"
+UNIFORM = "uniform"
+"""In a model's configuration, as `reference`: not the likelihoods that the examples were encoded with."""
+
 REFERENCE_BATCH = 16
 
 
@@ -98,7 +102,10 @@ class Preference(Instruction):
         return ReferencedTokenizer(super().load_processor(folder), kept if kept.is_dir() else folder)
 
     def model(self, base: Path | None, processor: Any, facts: Facts, *, random: bool) -> PreTrainedModel:
-        return super().model(base, processor.tokenizer, facts, random=random)
+        model = super().model(base, processor.tokenizer, facts, random=random)
+        if random:
+            model.config.reference = UNIFORM
+        return model
 
     def examples(self, corpus: Path | None) -> pa.Table:
         if self.data is not None:
@@ -172,10 +179,11 @@ class Preference(Instruction):
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any
     ) -> list[Prediction]:
         """`reference_margin`: how much likelier the reference finds the chosen answer, in nats."""
-        reference = (batch["reference"][:, 0] - batch["reference"][:, 1]).tolist()
+        reference = _reference(model, batch)
+        margins, before = self._margins(model, batch).tolist(), (reference[:, 0] - reference[:, 1]).tolist()
         return [
-            {"preferred": _preferred(margin), "margin": margin, "reference_margin": before}
-            for margin, before in zip(self._margins(model, batch).tolist(), reference, strict=True)
+            {"preferred": _preferred(margin), "margin": margin, "reference_margin": reference_margin}
+            for margin, reference_margin in zip(margins, before, strict=True)
         ]
 
     def blank(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +191,7 @@ class Preference(Instruction):
 
     def _margins(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         """[examples] of the implicit rewards: beta times the gain of the chosen answer over the other's."""
-        rewards = self.beta * (_likelihoods(model, batch) - batch["reference"])
+        rewards = self.beta * (_likelihoods(model, batch) - _reference(model, batch))
         return rewards[:, 0] - rewards[:, 1]
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -232,6 +240,14 @@ def _likelihoods(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
     }
     rows = {new: batch[name].flatten(0, 1) for name, new in names.items()}
     return _two_each(-answer_nats(model, rows))
+
+
+def _reference(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """[examples, 2] log-likelihoods of the answers before anything is preferred."""
+    if getattr(model.config, REFERENCE, None) != UNIFORM:
+        return batch["reference"]
+    tokens = (batch["answers"] != IGNORED).sum(-1)
+    return -math.log(model.config.vocab_size) * tokens
 
 
 def _two_each(tensor: Tensor) -> Tensor:
