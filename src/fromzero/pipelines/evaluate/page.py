@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Origin:
     """What a report is about, and what it takes to make it again.
 
     Attributes:
-        task: name of its class.
+        task: what it is called, for people.
         digests: name of an artifact -> digest of its content.
         facts: what the manifest of the examples tells of them.
         options: the options that the models were made with, as JSON.
@@ -48,7 +49,7 @@ class Origin:
         parts = {"base model": base_model, "examples": task_examples, "predictions": predictions}
         ours = next(iter(models.values()))
         return cls(
-            task=task["_target_"].rpartition(".")[2],
+            task=_in_words(task["_target_"].rpartition(".")[2]),
             digests={name: model["digest"] for name, model in models.items() if model}
             | {name: artifact.digest for name, artifact in parts.items() if artifact is not None},
             facts=task_examples.manifest.facts,
@@ -76,6 +77,11 @@ def html_page(results: Mapping[str, Any], sections: Sections, origin: Origin) ->
         origin=origin,
         units=UNITS,
     )
+
+
+def _in_words(name: str) -> str:
+    """`QuestionAnswering` -> `Question answering`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
 
 
 def _shares(results: Mapping[str, Any]) -> set[str]:
