@@ -10,13 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
-from transformers import BertConfig
+from transformers import BertConfig, LlamaConfig
 
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS, part
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.token_classification import TokenClassification
 
+SIZES = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+BERT = partial(BertConfig, **SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+LLAMA = partial(LlamaConfig, **SIZES)
 FACTS = {"labels": ["B-x", "I-x", "O"]}
 
 
@@ -76,28 +79,19 @@ def test_the_last_subword_of_a_word_carries_its_tag(task: TokenClassification, t
     assert batch["positions"].tolist() == [[end + 1 for end in example["ends"]]]  # after `bos`
 
 
-def test_a_causal_base_cannot_use_what_follows_an_encoder_can(tiny_base: Path) -> None:
+@pytest.mark.parametrize("network", [None, BERT, LLAMA], ids=["base", "encoder", "decoder"])
+def test_a_tag_may_hang_on_what_follows_the_word(network: Any, tiny_base: Path, tmp_path: Path) -> None:
     both = table(("York wins", "B-x O"), ("York loses", "O O"))
-    bert = partial(
-        BertConfig,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    same = []
-    for network in (None, bert):
-        task = TokenClassification(max_tokens=16, network=network, vocab_size=270)
-        processor = task.processor(tiny_base, both)
-        model = task.model(tiny_base, processor, FACTS, random=True).eval()
-        batch = task.collate(task.encode(processor, both, FACTS), processor)
-        logits = [model(**{name: batch[name][:, 0] for name in ("input_ids", "attention_mask")}).logits]
-        at = batch["positions"][:, 0]
-        first, second = (logits[0][row, at[row]] for row in range(2))
-        same.append(torch.allclose(first, second, atol=1e-6))
-    assert same == [True, False]
+    task = TokenClassification(max_tokens=16, network=network, vocab_size=270)
+    processor = task.processor(tiny_base, both)
+    model = task.model(tiny_base, processor, FACTS, random=True).eval()
+    model.save_pretrained(tmp_path)
+    batch = task.collate(task.encode(processor, both, FACTS), processor)
+    at = batch["positions"][:, 0]
+    for one in (model, task.load(tmp_path).eval()):
+        logits = one(**{name: batch[name][:, 0] for name in ("input_ids", "attention_mask")}).logits
+        first, second = (logits[row, at[row]] for row in range(2))
+        assert not torch.allclose(first, second, atol=1e-4)
 
 
 def test_a_long_text_is_read_in_windows_and_says_a_tag_for_each_word(

@@ -1,8 +1,7 @@
 """Extractive question answering: the answer is some words of a context, told by where they begin and end.
 
-The model reads `bos question eos context eos`. A causal one tells the beginning from what stands left of it:
-it has not seen the rest of the answer when it does. An encoder (`task/network=bert_nano`) sees both sides.
-Answers begin and end where tokens do: `''` in `x='',` may have none of its own.
+The model reads `bos question eos context eos`, both ways: where an answer begins may hang on what follows
+it. Answers begin and end where tokens do: `''` in `x='',` may have none of its own.
 
 A context that is too long for `max_tokens` is read in windows that overlap by half. In one without the answer
 the model learns to point at the first token (Devlin et al. 2019, section 4.3); `score` says how much better
@@ -50,6 +49,7 @@ class QuestionAnswering(TextTask):
     """See `fromzero.tasks.task.Task` for what each method promises."""
 
     auto = "AutoModelForQuestionAnswering"
+    both_sides = True
     monitor = "f1"
     inputs = ("question", "context")
     columns = ("question", "context")

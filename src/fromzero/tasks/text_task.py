@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fromzero.errors import UserError
+from fromzero.models.language_models import kind_of
 from fromzero.tasks.networks import load_model, longest_input, network_model
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network
@@ -31,12 +32,15 @@ class TextTask:
         inputs: see `Task.inputs`.
         columns: of the examples that are text; a tokenizer of the task's own is trained on them.
         split_digits: in that tokenizer each digit is a token.
+        both_sides: each token of a decoder sees those after it, too. What it was pretrained without it soon
+            learns to use (BehnamGhader et al. 2024); figures are in docs/results.md.
     """
 
     auto: ClassVar[str]
     inputs: ClassVar[Sequence[str]] = ("text",)
     columns: ClassVar[Sequence[str]] = ("text",)
     split_digits: ClassVar[bool] = False
+    both_sides: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -108,7 +112,10 @@ class TextTask:
                 "decoder_start_token_id": processor.bos_token_id,
                 "forced_eos_token_id": processor.eos_token_id,
             }
-        return network_model(self.auto_class, base, self.network, random=random, **fixed)
+        model = network_model(self.auto_class, base, self.network, random=random, **fixed)
+        if self.both_sides and kind_of(model.config) == "decoder":
+            model.config.is_causal = False  # transformers then masks no token, here and wherever it is loaded
+        return model
 
     def load(self, folder: Path) -> PreTrainedModel:
         return load_model(self.auto_class, folder)

@@ -1,7 +1,6 @@
 """A tag for each word of a text. The last subword of a word carries its tag.
 
-A causal model sees what stands left of it and the word itself, no more: that a name is called, or assigned to
-further down, it cannot know. Where that matters, an encoder is the better network (`task/network=bert_nano`).
+That a name is called, or assigned to further down, stands after it: the base reads the text both ways.
 
 A text longer than `max_tokens` is read in windows that overlap by half, and each word is told from the first
 window that has it whole, so that from the second on at least half a window stands before it.
@@ -41,6 +40,7 @@ class TokenClassification(TextTask):
     """
 
     auto = "AutoModelForTokenClassification"
+    both_sides = True
     monitor = "macro_f1"
     inputs = ("text", "tokens", "starts")
 
