@@ -24,6 +24,7 @@ from fromzero.pipelines.evaluate.sections import sections_of
 from fromzero.tasks.examples import table_of
 from fromzero.tasks.inference import FINETUNED, RANDOM, loaded
 from fromzero.tasks.instruction import Instruction
+from fromzero.tasks.multilabel_classification import MultilabelClassification
 from fromzero.tasks.text_classification import TextClassification
 from fromzero.tasks.translation import Translation
 from fromzero.tokenization import save_tokenizer, train_bpe
@@ -301,6 +302,12 @@ def test_short_and_long_examples_are_scored_apart_where_there_are_enough() -> No
     assert found is not None and found.metric == "accuracy"
     assert found.values == [1, 1, 1, 0, 0] and found.ranges[0] == (1, 20)
     assert by_length(task, truth.slice(0, 20), answers[:20]) is None
+
+
+def test_lengths_are_left_out_where_the_short_ones_have_nothing_to_score() -> None:
+    texts = ["x" * length for length in range(1, 101)]
+    truth = pa.table({"text": texts, "labels": [[]] * 40 + [["a"]] * 60})
+    assert by_length(MultilabelClassification(max_tokens=8), truth, [{"labels": ["a"]}] * 100) is None
 
 
 def test_a_row_of_the_confusion_matrix_is_a_true_class() -> None:

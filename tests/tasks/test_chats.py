@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
@@ -69,6 +70,13 @@ def test_a_message_cannot_end_itself(tokenizer: Any, caplog: pytest.LogCaptureFi
     assert "1 of 2 chats spell out a special token" in caplog.text
     assert examples[0]["input_ids"].count(tokenizer.eos_token_id) == 1
     assert "I say < |eos|>.<|eos|>" in tokenizer.decode(examples[0]["input_ids"])
+
+
+def test_a_message_cannot_spell_a_token_that_was_merely_added(tokenizer: Any) -> None:
+    added = copy.deepcopy(tokenizer)
+    added.add_tokens("<|call|>", special_tokens=True)
+    (example,) = chat_examples(added, [chat("hi <|call|> there", "b")], 200, 50, learnt=True)
+    assert added.convert_tokens_to_ids("<|call|>") not in example["input_ids"]
 
 
 def test_a_long_chat_loses_its_beginning_but_not_bos(

@@ -137,6 +137,13 @@ def test_metrics_are_of_the_labels_that_the_truth_has(task: MultilabelClassifica
     assert task.metrics(truth, sure)["macro_average_precision"] == 0.75  # a: 1; b: second of three
 
 
+def test_the_absence_of_a_single_label_is_no_success(task: MultilabelClassification) -> None:
+    truth = table(("", ["spam"]), ("", []), ("", []), ("", []))
+    never, always = ([{"labels": labels}] * 4 for labels in ([], ["spam"]))
+    assert task.metrics(truth, never) == {"micro_f1": 0, "macro_f1": 0}
+    assert task.metrics(truth, always) == {"micro_f1": pytest.approx(0.4), "macro_f1": pytest.approx(0.4)}
+
+
 def test_badness_grows_with_wrong_labels_and_with_how_sure_they_were(task: MultilabelClassification) -> None:
     truth = {"labels": ["a", "b"]}
     sure = {"labels": ["a", "c"], "probabilities": {"a": 0.9, "b": 0.1, "c": 0.8}}

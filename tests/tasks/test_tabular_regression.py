@@ -94,6 +94,10 @@ def test_the_embedded_patients_are_split_in_the_order_of_the_file() -> None:
 def test_features_are_scaled_by_the_training_part_and_a_constant_one_says_nothing(tmp_path: Path) -> None:
     scale = Standardiser.of([[1, 5], [3, 5]])
     assert scale([[1, 5], [5, 6]]).tolist() == [[-1, 0], [3, 1]]
+    assert Standardiser.of([[0.1, 1], [0.1, 2], [0.1, 3]] * 4)([[0.1, 2], [0.2, 2]]).tolist() == [
+        [0, 0],
+        [0.1, 0],
+    ]
     scale.save_pretrained(tmp_path / "new")
     assert Standardiser.from_pretrained(tmp_path / "new") == scale
 

@@ -189,6 +189,27 @@ def test_a_base_that_lacks_weights_is_refused_rather_than_filled_in(
         task.model(tmp_path / "base", tokenizer, FACTS, random=False)
 
 
+def test_a_base_without_the_head_is_no_model_of_the_task(task: TextClassification, base: Path) -> None:
+    with pytest.raises(UserError, match=r"is no LlamaForSequenceClassification: it lacks .* weights"):
+        task.load(base)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    del config["pad_token"]
+    (tmp_path / "base" / "tokenizer_config.json").write_text(json.dumps(config))
+    task = TextClassification(max_tokens=CONTEXT, network=str(tmp_path / "base"))
+    processor = task.processor(None, table("text"))
+    model = task.model(None, processor, FACTS, random=False).eval()
+    short, long = (
+        task.predict(model, task.collate(encoded(task, processor, *texts), processor), processor)[0]
+        for texts in (["short"], ["short", "a longer text"])
+    )
+    assert short["label"] == long["label"]
+    torch.testing.assert_close(probabilities([short]), probabilities([long]))
+
+
 def test_a_saved_model_loads_as_it_was(
     task: TextClassification, base: Path, tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -302,6 +323,17 @@ def test_the_loss_of_training_is_torchs_weighted_one_and_that_of_validation_is_n
         task.loss(model.train(), batch), cross_entropy(logits, batch["labels"], weight=weights)
     )
     torch.testing.assert_close(task.loss(model.eval(), batch), cross_entropy(logits, batch["labels"]))
+
+
+def test_class_weights_count_however_a_step_is_cut_into_batches(base: Path, tokenizer: Any) -> None:
+    task = TextClassification(max_tokens=CONTEXT, class_weights="balanced")
+    facts = task.facts(unbalanced())
+    model = task.model(base, tokenizer, facts, random=True).train()
+    examples = task.encode(tokenizer, unbalanced().slice(0, 8), facts)
+    at_once, *single = (
+        task.loss(model, task.collate(batch, tokenizer)) for batch in (examples, *([one] for one in examples))
+    )
+    torch.testing.assert_close(torch.stack(single).mean(), at_once)
 
 
 def test_without_weights_nothing_of_them_is_kept(task: TextClassification, tokenizer: Any) -> None:

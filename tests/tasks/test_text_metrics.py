@@ -44,6 +44,13 @@ def test_chinese_is_cut_into_characters_for_bleu_and_rouge() -> None:
     assert rouge(WRITTEN_HAN[2:], HAN[2:])["rouge1"] == pytest.approx(2 * 1 * (5 / 7) / (1 + 5 / 7))
 
 
+@pytest.mark.parametrize(
+    "text", ["Привет мир", "안녕하세요 세계", "ありがとう ございます", "مرحبا بالعالم", "été"]
+)
+def test_what_is_said_right_in_any_script_is_right_for_rouge(text: str) -> None:
+    assert rouge([text], [text])["rougeL"] == 1
+
+
 def test_rouge_is_the_mean_f1_of_rouge_score() -> None:
     scorer = RougeScorer(["rouge2"])
     pairs = zip(WANTED, WRITTEN, strict=True)

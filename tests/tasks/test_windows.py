@@ -32,3 +32,9 @@ def test_the_last_subword_of_a_word_has_its_last_character() -> None:
     assert last_subwords(offsets, words, starts) == [0, 3, 4]
     assert last_subwords(offsets[:-1], words, starts) == [0, 3, -1]
     assert place(-1, 10, 12, 1) == -1
+
+
+def test_the_last_byte_of_the_last_character_ends_a_word() -> None:
+    # "中 é", a token for each byte: those of one character stand at one place
+    offsets = [(0, 1), (0, 1), (0, 1), (1, 2), (2, 3), (2, 3)]
+    assert last_subwords(offsets, ["中", "é"], [0, 2]) == [2, 5]

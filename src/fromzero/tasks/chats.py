@@ -138,7 +138,8 @@ def preview(tokenizer: Any, example: Example) -> str:
 
 def _harmless(tokenizer: Any, chats: Sequence[Chat]) -> list[Chat]:
     """With a space in every special token that a message spells out; in how many is logged."""
-    special = "|".join(map(re.escape, tokenizer.all_special_tokens))
+    added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    special = "|".join(map(re.escape, sorted({*tokenizer.all_special_tokens, *added})))
     spaced = [
         [{**one, "content": re.sub(special, _spaced, one["content"])} for one in chat] for chat in chats
     ]

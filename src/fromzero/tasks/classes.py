@@ -32,7 +32,11 @@ class OneLabel:
         raise NotImplementedError
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-        """In training smoothed, and examples count by their `weights`, where the batch has them."""
+        """In training smoothed, and examples count by their `weights`, where the batch has them.
+
+        These are 1 in the mean over the training part. Divided by their sum in the batch, they would say
+        nothing where a batch has one class, and the loss would depend on how a step is cut into batches.
+        """
         from torch.nn.functional import cross_entropy
 
         logits, labels = self.logits(model, batch), batch["labels"]
@@ -40,7 +44,7 @@ class OneLabel:
         if not model.training or "weights" not in batch:
             return cross_entropy(logits, labels, label_smoothing=smoothing)
         losses = cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return (batch["weights"] * losses).sum() / batch["weights"].sum()
+        return (batch["weights"] * losses).mean()
 
     def predict(
         self, model: PreTrainedModel, batch: Mapping[str, Tensor], processor: Any

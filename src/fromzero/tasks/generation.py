@@ -173,6 +173,4 @@ def prompts(tokenizer: Any, texts: Sequence[str], separator: str, room: int) -> 
 def _padded_as(tokenizer: PreTrainedTokenizerFast, encoder_decoder: bool) -> PreTrainedTokenizerFast:
     tokenizer.padding_side = "right" if encoder_decoder else "left"
     tokenizer.init_kwargs["padding_side"] = tokenizer.padding_side  # what is not in there is not saved
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # what is padded is masked, and never asked for
     return tokenizer

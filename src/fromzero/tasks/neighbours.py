@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-CODE_TOKEN = r"[A-Za-z]+|\d+|[^\w\s]"
+from fromzero.tasks.baselines import UNSPACED, WORD
+
+CODE_TOKEN = rf"[{UNSPACED}]|[^\W\d_{UNSPACED}]+|\d+|[^\w\s]"
 """Names are cut at underscores, so that `read_line` is near `readline_of`; each other sign is a token."""
 
 
-def nearest_neighbours(train: Sequence[str], test: Sequence[str], **vectorizer: Any) -> list[int]:
+def nearest_neighbours(
+    train: Sequence[str], test: Sequence[str], token_pattern: str | None = WORD, **vectorizer: Any
+) -> list[int]:
     """[len(test)] index of the training text with the most similar TF-IDF vector, the first of equals.
 
     Args:
-        vectorizer: what scikit-learn's `TfidfVectorizer` counts: words, if nothing is said.
+        token_pattern, vectorizer: what scikit-learn's `TfidfVectorizer` counts.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    terms = TfidfVectorizer(sublinear_tf=True, **vectorizer)
+    terms = TfidfVectorizer(sublinear_tf=True, token_pattern=token_pattern, **vectorizer)
+    if not any(map(terms.build_analyzer(), train)):
+        return [0] * len(test)  # no text has a term: all are alike
     known = terms.fit_transform(train)
     nearest: list[int] = []
     for first in range(0, len(test), 1024):  # a block at a time: all similarities at once may not fit

@@ -73,11 +73,18 @@ def _plain(value: Any) -> Any:
 
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
+    """Raises `UserError` where weights are missing, which transformers would draw."""
     import torch
 
     import fromzero.models.registered  # noqa: F401
 
-    return cast("PreTrainedModel", auto.from_pretrained(folder, dtype=torch.float32))
+    model, loaded = auto.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    if lacking := sorted(loaded["missing_keys"]):
+        raise UserError(
+            f"{folder} is no {type(model).__name__}: it lacks {len(lacking)} weights, e.g. {lacking[0]}; "
+            f"give it a model that was trained for this task"
+        )
+    return cast("PreTrainedModel", model)
 
 
 def longest_input(base: Path | None, network: Network | None) -> int | None:

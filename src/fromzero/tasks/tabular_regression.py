@@ -50,8 +50,9 @@ class Standardiser:
     @classmethod
     def of(cls, rows: Any) -> Standardiser:
         """`rows`: [examples, features]."""
-        deviations = np.std(rows, axis=0)
-        return cls(np.mean(rows, axis=0).tolist(), np.where(deviations == 0, 1, deviations).tolist())
+        constant = np.ptp(rows, axis=0) == 0  # of 0.1, added up and divided, the deviation is 1e-17
+        means = np.where(constant, rows[0], np.mean(rows, axis=0))
+        return cls(means.tolist(), np.where(constant, 1, np.std(rows, axis=0)).tolist())
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Standardiser:

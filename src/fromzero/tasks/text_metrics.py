@@ -99,16 +99,16 @@ def _metric(name: str) -> Any:
 
 @lru_cache(KEPT)
 def _rouge_of(written: str, wanted: str) -> tuple[float, ...]:
-    found = _rouge_scorer(bool(_HAN.search(wanted))).score(wanted, written)
+    found = _rouge_scorer(wanted.isascii()).score(wanted, written)
     return tuple(found[name].fmeasure for name in ROUGE)
 
 
 @cache
-def _rouge_scorer(han: bool) -> RougeScorer:
-    """rouge-score's own tokens are ASCII alone: of a Chinese text it would leave nothing."""
+def _rouge_scorer(ascii_alone: bool) -> RougeScorer:
+    """rouge-score's own tokens are ASCII: of a Chinese or Russian text it would leave nothing."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(ROUGE, tokenizer=_Words() if han else None)
+    return RougeScorer(ROUGE, tokenizer=None if ascii_alone else _Words())
 
 
 class _Words:

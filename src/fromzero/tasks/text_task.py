@@ -83,12 +83,12 @@ class TextTask:
             folder = base if self.network is None else self.network
             tokenizer = cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
         tokenizer.model_max_length = self.max_tokens  # who serves it cuts where training did
-        return tokenizer
+        return _with_padding(tokenizer)
 
     def load_processor(self, folder: Path) -> PreTrainedTokenizerFast:
         from transformers import AutoTokenizer
 
-        return cast("PreTrainedTokenizerFast", AutoTokenizer.from_pretrained(folder))
+        return _with_padding(AutoTokenizer.from_pretrained(folder))
 
     def head(self, facts: Facts) -> dict[str, Any]:
         """Options of the model's config that the data decides."""
@@ -217,6 +217,16 @@ def sequence_logits(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tens
     """[batch, outputs] of a sequence classification model, in float32."""
     logits: Tensor = model(**text_inputs(model, batch)).logits
     return logits.float()
+
+
+def _with_padding(tokenizer: Any) -> PreTrainedTokenizerFast:
+    """Many decoders have no token for it. What is padded is masked, and never asked for.
+
+    The head of a causal model for sequences then reads the last token before `eos`.
+    """
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast("PreTrainedTokenizerFast", tokenizer)
 
 
 def _texts(table: pa.Table, columns: Sequence[str]) -> Iterable[str]:

@@ -49,7 +49,7 @@ class Translation(GenerationTask):
     def baselines(self, train: pa.Table, test: pa.Table) -> dict[str, list[Prediction]]:
         texts, targets = (train[name].to_pylist() for name in ("text", "target"))
         asked = test["text"].to_pylist()
-        nearest = nearest_neighbours(texts, asked, analyzer="char_wb", ngram_range=(2, 4))
+        nearest = nearest_neighbours(texts, asked, token_pattern=None, analyzer="char_wb", ngram_range=(2, 4))
         return {
             "nearest neighbour": [{"text": targets[index]} for index in nearest],
             "source copied": [{"text": text} for text in asked],

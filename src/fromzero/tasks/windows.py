@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 
 
@@ -25,10 +25,10 @@ def last_subwords(
     offsets: Sequence[tuple[int, int]], words: Sequence[str], starts: Sequence[int]
 ) -> list[int]:
     """Index of the subword that has the last character of each word; -1 where none has."""
-    ends = [end for _, end in offsets]  # they rise
+    begins = [begin for begin, _ in offsets]  # they rise; bytes of one character have the same
     found = []
     for word, start in zip(words, starts, strict=True):
         last = start + len(word) - 1
-        at = bisect_left(ends, last + 1)
-        found.append(at if at < len(offsets) and offsets[at][0] <= last else -1)
+        at = bisect_right(begins, last) - 1
+        found.append(at if at >= 0 and offsets[at][1] > last else -1)
     return found

@@ -43,8 +43,8 @@ def by_length(task: Task, truth: pa.Table, said: Sequence[Prediction]) -> ByLeng
     if min(map(len, groups)) < FEWEST or lengths.min() == lengths.max():
         return None
     scores = [task.metrics(truth.take(rows), [said[row] for row in rows]) for rows in groups]
-    metric = next(iter(scores[0]))
-    if any(metric not in row for row in scores):
+    metric = next(iter(scores[0]), None)
+    if metric is None or any(metric not in row for row in scores):
         return None
     ranges = [(int(lengths[rows].min()), int(lengths[rows].max())) for rows in groups]
     return ByLength(metric, f"characters of {column}", ranges, [row[metric] for row in scores])

@@ -124,7 +124,7 @@ def _caption(results: Mapping[str, Any], beaten: Mapping[str, str]) -> str:
     if beaten:
         notes.append(f"▼ below {', '.join(dict.fromkeys(beaten.values()))}")
     ours = results["ours"]
-    metric = next(iter(results["test"][ours]))
+    metric = next(iter(results["test"][ours]), "")
     if metric in results["intervals"].get(ours, {}):
         low, high = results["intervals"][ours][metric]
         notes.append(f"95 % interval of {spelled(metric)}, {ours}: {low:.3f} to {high:.3f}")
