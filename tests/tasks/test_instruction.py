@@ -158,6 +158,11 @@ def test_chats_end_at_their_last_answer_and_those_without_one_are_counted(
     assert "6 of 9 chats have no answer and are left out" in caplog.text
 
 
+def test_a_chat_keeps_its_group(tmp_path: Path) -> None:
+    task = of(tmp_path, [{"p": "Hi", "a": "Ho", "t": "x"}], messages=None, prompt="p", answer="a", group="t")
+    assert task.examples(None)["group"].to_pylist() == ["x"] * 3
+
+
 @pytest.mark.parametrize("columns", [{"messages": "m", "prompt": "p"}, {"messages": None, "answer": "p"}])
 def test_a_chat_comes_from_one_column_or_the_other(tmp_path: Path, columns: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"task\.data\.columns must name a column for one of `messages`"):

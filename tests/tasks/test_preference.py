@@ -202,6 +202,18 @@ def test_pairs_of_ones_own_are_chats_or_prompts_and_equal_ones_are_counted(
     assert part(own.examples(None), "train").to_pylist()[0]["messages"] == row["messages"]
 
 
+def test_a_pair_keeps_its_group(tmp_path: Path) -> None:
+    own = of(
+        tmp_path,
+        [{"p": "Hi", "w": "good", "l": "bad", "t": "x"}],
+        prompt="p",
+        chosen="w",
+        rejected="l",
+        group="t",
+    )
+    assert own.examples(None)["group"].to_pylist() == ["x"] * 3
+
+
 def test_random_weights_cannot_be_a_reference() -> None:
     with pytest.raises(UserError, match="nothing is preferred against random weights"):
         Preference(max_tokens=96, max_new_tokens=32, network=partial(LlamaConfig, hidden_size=32))

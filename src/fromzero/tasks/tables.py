@@ -156,7 +156,7 @@ class Tables:
 
 
 def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
-    """Moves training rows to `parts` by the hash of `field`; one of a label that would have none left stays."""
+    """Moves training rows to `parts` by the hash of `field`; one of a label that would have none stays."""
     rows = [row for row in rows if row["split"] == "train"]
     for row in rows:
         place = int.from_bytes(blake2b(_key(row[field]).encode(), digest_size=8).digest()) / 2**64
