@@ -110,6 +110,8 @@ def _answered(data: Tables) -> list[Row]:
             rows.append({**_row(chat), **origin(row)})
     if lost := len(given) - len(rows):
         logger.warning("%d of %d chats have no answer and are left out", lost, len(given))
+    if not rows:
+        raise UserError("no chat has an answer to learn: check task.data.columns.answer, or messages")
     return rows
 
 

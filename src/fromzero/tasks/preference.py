@@ -276,6 +276,10 @@ def _pairs_of(data: Tables) -> list[Row]:
         equal += chosen == rejected
     if equal:
         logger.warning("%d pairs of equal answers are left out", equal)
+    if not rows:
+        raise UserError(
+            "no chat has two answers that differ: check task.data.columns.chosen and rejected, and messages"
+        )
     return rows
 
 
