@@ -72,7 +72,7 @@ def units_of(table: pa.Table, *, inputs: Sequence[str], from_corpus: bool) -> An
 def _groups(table: pa.Table, from_corpus: bool) -> Any:
     """For each row what it has in common with those of its group, [rows]."""
     if "group" in table.column_names:
-        return table["group"].to_pylist()
+        return map(str, table["group"].to_pylist())
     if from_corpus:
         return map(_module, table["source"].to_pylist())
     return range(len(table))
@@ -95,11 +95,6 @@ def _module(source: str) -> str:
     """The corpus' unit of splitting."""
     file = source.partition(":")[0]
     return TWINS.get(file, file)
-
-
-def _asked(inputs: Sequence[str]) -> Sequence[str]:
-    """The messages of a chat have the answer, too: `text` is what comes before it."""
-    return ["text"] if "messages" in inputs else inputs
 
 
 def _dealt(units: Any, labels: Any | None, count: int) -> list[Any]:
