@@ -6,7 +6,7 @@ import pytest
 
 from fromzero.tasks.answers import answers_in, exact_match, normalised, token_f1
 
-CONTEXT = "Norway, then Norway again"
+CONTEXT = "Norway, then Norway again 1814"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,10 @@ CONTEXT = "Norway, then Norway again"
         ({"text": ["Norway"], "answer_start": [12]}, (["Norway"], [0])),  # something else stands there
         ({"text": [], "answer_start": []}, ([], [])),
         ({"text": ["again"]}, (["again"], [20])),
+        ([1814, None, "again"], (["1814", "again"], [26, 20])),  # JSON writes a year as a number
+        ({"text": 1814, "answer_start": 26}, (["1814"], [26])),
+        (0, ([], [])),
+        (None, ([], [])),
     ],
 )
 def test_answers_are_looked_up_in_the_context(given: Any, found: tuple[list[str], list[int]]) -> None:

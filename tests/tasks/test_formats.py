@@ -173,6 +173,30 @@ def test_a_folder_is_a_data_set_and_its_classes_have_names(hub_folder: Path) -> 
     assert len(records.rows) == 3
 
 
+def test_classes_in_lists_have_names_too(hub_folder: Path) -> None:
+    """As CoNLL has its tags, and GoEmotions its labels; -1 is none."""
+    import datasets
+
+    classes = datasets.ClassLabel(names=["O", "B-PER"])
+    kinds = datasets.Features(
+        tags=datasets.Sequence(classes),
+        words=[datasets.Value("string")],
+        turns=datasets.List({"acts": datasets.List(classes), "at": datasets.Value("int64")}),
+    )
+    rows = {
+        "tags": [[0, 1], [], None],
+        "words": [["saw", "Ann"], [], None],
+        "turns": [[{"acts": [1, -1], "at": 1}], [], None],
+    }
+    datasets.Dataset.from_dict(rows, features=kinds).to_parquet(hub_folder / "test.parquet")
+    (hub_folder / "train.parquet").unlink()
+    assert [row for _, row in dataset_records(str(hub_folder), None, "test").rows] == [
+        {"tags": ["O", "B-PER"], "words": ["saw", "Ann"], "turns": [{"acts": ["B-PER", None], "at": 1}]},
+        {"tags": [], "words": [], "turns": []},
+        {"tags": None, "words": None, "turns": None},
+    ]
+
+
 def test_json_lines_in_a_folder_are_a_data_set_too(hub_folder: Path) -> None:
     other: Any = hub_folder.parent / "lines"
     other.mkdir()

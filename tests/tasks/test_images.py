@@ -38,6 +38,7 @@ def pixels(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def write_idx(folder: Path, images: npt.NDArray[np.uint8], labels: list[int]) -> Path:
+    folder.mkdir(exist_ok=True)
     for name, array in {"images-idx3": images, "labels-idx1": np.array(labels, np.uint8)}.items():
         header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4) for size in array.shape)
         (folder / f"my-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
@@ -73,6 +74,31 @@ def test_parts_without_a_name_are_cut_out_of_the_training_part(tmp_path: Path) -
     table = IdxFiles(train=str(write_idx(tmp_path, images, [n % 2 for n in range(200)]))).read()
     counts = Counter(table["split"].to_pylist())
     assert all(counts[split] >= 10 for split in SPLITS)
+
+
+def noise(count: int, seed: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, 4), np.uint8)
+
+
+def test_idx_files_of_a_named_part_stay_in_it(tmp_path: Path) -> None:
+    """Those of a label that the train part lacks, too; the validation part is cut out of the train part."""
+    train = write_idx(tmp_path / "train", noise(200, 0), [n % 2 for n in range(200)])
+    test = write_idx(tmp_path / "test", noise(200, 1), [n % 3 for n in range(200)])
+    table = IdxFiles(train=str(train), test=str(test)).read()
+    assert table["split"].to_pylist()[200:] == ["test"] * 200
+    assert set(table["split"].to_pylist()[:200]) == {"train", "validation"}
+
+
+def test_images_in_a_named_folder_stay_in_its_part(tmp_path: Path) -> None:
+    """Whatever equal images of the train part do."""
+    for split, count in (("train", 100), ("test", 120)):
+        for number, image in enumerate(noise(count, 0)):
+            folder = tmp_path / split / f"class{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(file_of(Image.fromarray(image)))
+    table = ImageFolder(train=str(tmp_path / "train"), test=str(tmp_path / "test")).read()
+    assert table["split"].to_pylist()[100:] == ["test"] * 120
+    assert set(table["split"].to_pylist()[:100]) == {"train", "validation"}
 
 
 def test_the_fingerprint_of_idx_files_covers_the_labels(tmp_path: Path) -> None:

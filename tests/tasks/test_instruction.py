@@ -158,6 +158,26 @@ def test_chats_end_at_their_last_answer_and_those_without_one_are_counted(
     assert "6 of 9 chats have no answer and are left out" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "columns", [{"messages": None, "prompt": "p", "answer": None}, {"messages": "p", "prompt": None}]
+)
+def test_chats_of_which_none_has_an_answer_are_refused(tmp_path: Path, columns: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"no chat has an answer to learn: check task\.data\.columns\.answer"):
+        of(tmp_path, [{"p": "Hi"}] * 2, **columns).examples(None)
+
+
+def test_an_answer_may_be_a_number(tmp_path: Path) -> None:
+    task = of(
+        tmp_path, [{"p": f"{n} - {n}", "a": 0} for n in range(2)], messages=None, prompt="p", answer="a"
+    )
+    assert task.examples(None)["target"].to_pylist() == ["0"] * 6
+
+
+def test_a_chat_keeps_its_group(tmp_path: Path) -> None:
+    task = of(tmp_path, [{"p": "Hi", "a": "Ho", "t": "x"}], messages=None, prompt="p", answer="a", group="t")
+    assert task.examples(None)["group"].to_pylist() == ["x"] * 3
+
+
 @pytest.mark.parametrize("columns", [{"messages": "m", "prompt": "p"}, {"messages": None, "answer": "p"}])
 def test_a_chat_comes_from_one_column_or_the_other(tmp_path: Path, columns: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"task\.data\.columns must name a column for one of `messages`"):

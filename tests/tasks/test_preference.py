@@ -202,6 +202,24 @@ def test_pairs_of_ones_own_are_chats_or_prompts_and_equal_ones_are_counted(
     assert part(own.examples(None), "train").to_pylist()[0]["messages"] == row["messages"]
 
 
+def test_pairs_that_are_all_of_equal_answers_are_refused(tmp_path: Path) -> None:
+    own = of(tmp_path, [{"p": "Hi", "w": "good"}] * 2, prompt="p", chosen="w", rejected="w")
+    with pytest.raises(UserError, match=r"no chat has two answers that differ: check task\.data\.columns"):
+        own.examples(None)
+
+
+def test_a_pair_keeps_its_group(tmp_path: Path) -> None:
+    own = of(
+        tmp_path,
+        [{"p": "Hi", "w": "good", "l": "bad", "t": "x"}],
+        prompt="p",
+        chosen="w",
+        rejected="l",
+        group="t",
+    )
+    assert own.examples(None)["group"].to_pylist() == ["x"] * 3
+
+
 def test_random_weights_cannot_be_a_reference() -> None:
     with pytest.raises(UserError, match="nothing is preferred against random weights"):
         Preference(max_tokens=96, max_new_tokens=32, network=partial(LlamaConfig, hidden_size=32))

@@ -157,6 +157,21 @@ def test_training_questions_whose_answer_is_longer_than_a_window_are_dropped_and
         task.encode(processor, table(rows[0]), {})
 
 
+def test_questions_that_lose_their_end_are_counted(
+    task: QuestionAnswering, tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    processor = task.processor(tiny_base, FEW)
+    with caplog.at_level(logging.INFO):
+        task.encode(processor, table(("?", "short", "short"), (f"{FAR}?", "short", "short")), {})
+    assert "1 of 2 questions are longer than 24 tokens and cut" in caplog.text
+
+
+def test_an_empty_context_is_refused(task: QuestionAnswering, tiny_base: Path) -> None:
+    processor = task.processor(tiny_base, FEW)
+    with pytest.raises(UserError, match=r"the question 'what\?' has an empty context: name the text"):
+        task.encode(processor, table(("what?", "", ""), split="test"), {})
+
+
 def test_no_answer_is_longer_than_allowed(tiny_base: Path) -> None:
     task = QuestionAnswering(max_tokens=48, max_answer_tokens=3)
     processor = task.processor(tiny_base, FEW)

@@ -114,6 +114,13 @@ def test_parts_without_a_pattern_are_cut_out_of_the_training_part(digits: Path) 
     assert len(table) == 60
 
 
+def test_recordings_of_a_named_part_stay_in_it(digits: Path) -> None:
+    globs = {"train": f"{digits}/*_[0-2].wav", "test": f"{digits}/*_[3-5].wav"}
+    table = WavFiles(**globs, pattern=r"(?P<text>\d).*").read()
+    assert table["split"].to_pylist()[30:] == ["test"] * 30
+    assert set(table["split"].to_pylist()[:30]) == {"train", "validation"}
+
+
 def test_a_change_of_one_recording_changes_the_fingerprint(digits: Path) -> None:
     table = digits / "clips.csv"
     table.write_text("path,text\n0_ann_0.wav,zero\n1_ann_0.wav,one\n", encoding="utf-8")

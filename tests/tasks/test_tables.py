@@ -40,12 +40,23 @@ def test_several_columns_are_joined_but_for_those_that_are_empty(tmp_path: Path)
     assert [row["text"] for row in rows[:2]] == ["Title\nWords", "Words alone"]
 
 
-def test_numbers_and_nested_values_keep_their_type_but_a_label_is_a_name(tmp_path: Path) -> None:
+def test_nested_values_keep_their_type_and_all_others_are_text(tmp_path: Path) -> None:
     chats = [[{"role": "user", "content": "hi"}], [{"role": "user", "content": "ho"}]]
-    pq.write_table(pa.table({"chat": chats, "score": [0.5, 2.0], "class": [1, 0]}), tmp_path / "a.parquet")
-    columns = {"chat": "chat", "score": "score", "label": "class"}
-    rows = read(str(tmp_path / "a.parquet"), columns)
-    assert (rows[0]["chat"], rows[0]["score"], rows[0]["label"]) == (chats[0], 0.5, "1")
+    columns = {
+        "chat": chats,
+        "sound": [b"a", b"b"],
+        "answer": [0, 1900],
+        "share": [0.5, None],
+        "class": [1, 0],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    named = {name: name for name in columns if name != "class"} | {"label": "class"}
+    tables = Tables(train=str(tmp_path / "a.parquet"), columns=named)
+    rows = tables.read(optional=["share"]).select(list(named)).to_pylist()
+    assert rows == [
+        {"chat": chats[0], "sound": b"a", "answer": "0", "share": "0.5", "label": "1"},
+        {"chat": chats[1], "sound": b"b", "answer": "1900", "share": None, "label": "0"},
+    ]
 
 
 def test_parts_may_be_slices_of_one_file(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ def test_a_part_that_has_no_usable_row_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_that_no_column_can_hold_are_refused(tmp_path: Path) -> None:
-    file = csv(tmp_path, '{"x": 1}\n{"x": "one"}\n', "a.jsonl")
+    file = csv(tmp_path, '{"x": [1]}\n{"x": "one"}\n', "a.jsonl")
     with pytest.raises(UserError, match=r"task\.data\.columns\.x: its values are of different types"):
         read(file, {"x": "x"})
 

@@ -118,6 +118,13 @@ def test_users_name_their_columns(tmp_path: Path) -> None:
     assert own.fingerprint() != TabularRegression(network=MLP).fingerprint()
 
 
+def test_a_single_feature_needs_no_list(tmp_path: Path) -> None:
+    (tmp_path / "houses.csv").write_text("area,price\n50,100\n70,200\n")
+    data = Tables(train=str(tmp_path / "houses.csv"), columns={"features": "area", "target": "price"})
+    examples = TabularRegression(network=MLP, data=data).examples(None)
+    assert examples["features"].to_pylist() == [[50], [70]]
+
+
 def test_features_that_are_not_named_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "houses.csv").write_text("area,price\n50,100\n")
     data = Tables(train=str(tmp_path / "houses.csv"), columns={"features": None, "target": "price"})

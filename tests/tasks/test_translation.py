@@ -87,7 +87,7 @@ def test_what_is_the_same_in_chinese_has_one_group_and_folds_keep_it_together(ex
         groups.setdefault(row["target"], set()).add(row["group"])
     assert all(len(some) == 1 for some in groups.values())
     assert len(set(examples["group"].to_pylist())) > 1500
-    fold = next(folds(examples, 5, from_corpus=False)).to_pylist()
+    fold = next(folds(examples, 5, inputs=Translation.inputs, from_corpus=False)).to_pylist()
     parts = [{row["target"] for row in fold if row["split"] == split} for split in SPLITS]
     assert not parts[0] & parts[2] and not parts[1] & parts[2]
 

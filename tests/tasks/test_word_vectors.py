@@ -129,6 +129,13 @@ def test_users_bring_texts_with_labels_where_they_have_them(tmp_path: Path) -> N
     assert len(set(examples["group"].to_pylist())) == 80, "texts of a file may find one another"
 
 
+def test_texts_of_ones_own_may_have_a_group(tmp_path: Path) -> None:
+    file = tmp_path / "news.csv"
+    file.write_text("body,day\n" + "".join(f"text number {i},{i // 2}\n" for i in range(80)))
+    own = task_of(data=Tables(train=str(file), columns={"text": "body", "group": "day"}))
+    assert len(set(own.examples(None)["group"].to_pylist())) == 40
+
+
 def test_vectors_of_words_that_stand_together_are_near(learn: Learn) -> None:
     task = task_of(shown=["ship", "zebra", "grass"], subsample=1.0)  # all words of so few are frequent
     model, processor, losses = learnt(task, learn)

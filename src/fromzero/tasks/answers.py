@@ -15,17 +15,21 @@ def answers_in(context: str, given: Any) -> tuple[list[str], list[int]]:
     """The answers that stand in `context`, and where each begins, in characters.
 
     Args:
-        given: a text, a list of texts, or SQuAD's `{"text": […], "answer_start": […]}`. Where no start is
-            given, or something else stands there, it is the first place that has the answer.
+        given: a text or number, a list of them, or SQuAD's `{"text": […], "answer_start": […]}`. Where no
+            start is given, or something else stands there, it is the first place that has the answer.
     """
     texts, starts = given, None
     if isinstance(given, Mapping):
         texts, starts = given.get("text"), given.get("answer_start")
-    texts = [texts] if isinstance(texts, str) else list(texts or [])
+    texts = ["" if text is None else str(text) for text in _listed(texts)]
     starts = list(starts) if isinstance(starts, Sequence) else [starts] * len(texts)
     found = [(text, _start(context, text, start)) for text, start in zip(texts, starts, strict=False) if text]
     there = [(text, start) for text, start in found if start >= 0]
     return [text for text, _ in there], [start for _, start in there]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _start(context: str, text: str, start: Any) -> int:

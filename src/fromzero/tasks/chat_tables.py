@@ -26,3 +26,8 @@ def chat_rows(data: Tables) -> list[Row]:
         )
     rows: list[Row] = data.read(optional=unnamed).to_pylist()
     return [{**row, "messages": chat_of(row[named[0]], row["source"])} for row in rows]
+
+
+def origin(row: Row) -> Row:
+    """The part that a row is of, where it stands, and its group where it has one."""
+    return {name: row[name] for name in ("split", "source", "group") if name in row}

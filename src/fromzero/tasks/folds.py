@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -28,25 +28,23 @@ SEED = 0
 INNER = 10
 """One in so many rows of those not scored tells when to stop, so that the scored ones choose nothing."""
 
-NOT_CONTENT = ("split", "source", "group", "label", "labels", "tags", "target")
-"""Columns that say where a row is from, or are what is to be predicted."""
 
-
-def folds(examples: pa.Table, count: int, *, from_corpus: bool) -> Iterator[pa.Table]:
+def folds(examples: pa.Table, count: int, *, inputs: Sequence[str], from_corpus: bool) -> Iterator[pa.Table]:
     """For each fold all rows but those of the test part, with `split` set: the scored ones are its `test`.
 
     Rows with a `label` are dealt out so that each fold has about its share of every label, as far as the
     groups allow, and so are the validation rows; they leave the train part every label if any choice does.
 
     Args:
+        inputs: those of the task: columns that a prediction is made from.
         from_corpus: `source` is of the form `asyncio/locks.py:Lock`.
 
     Raises:
         UserError: there are fewer groups than are needed.
     """
     table = examples.filter(pc.not_equal(examples["split"], "test"))
-    units = units_of(table, from_corpus=from_corpus)
-    labels = np.array(table["label"].to_pylist()) if "label" in table.column_names else None
+    units = units_of(table, inputs=inputs, from_corpus=from_corpus)
+    labels = _labels(table)
     place = table.column_names.index("split")
     dealt = _dealt(units, labels, count) if len(set(units)) >= count else []
     if not dealt or any(len(scored) == 0 or len(set(np.delete(units, scored))) < 2 for scored in dealt):
@@ -61,33 +59,42 @@ def folds(examples: pa.Table, count: int, *, from_corpus: bool) -> Iterator[pa.T
         yield table.set_column(place, "split", pa.array(split, pa.string()))
 
 
-def units_of(table: pa.Table, *, from_corpus: bool) -> Any:
+def units_of(table: pa.Table, *, inputs: Sequence[str], from_corpus: bool) -> Any:
     """For each row the number of the cluster of rows that it cannot be parted from, [rows]."""
     clusters = Clusters(range(len(table)))
-    for key in (_group(table, from_corpus), _content):
-        first: dict[str, int] = {}
-        for row, value in enumerate(table.to_pylist()):
-            clusters.join(row, first.setdefault(key(value), row))
+    for keys in (_groups(table, from_corpus), _contents(table, inputs)):
+        first: dict[Any, int] = {}
+        for row, key in enumerate(keys):
+            clusters.join(row, first.setdefault(key, row))
     return np.array([clusters.name(row) for row in range(len(table))])
 
 
-def _group(table: pa.Table, from_corpus: bool) -> Callable[[dict[str, Any]], str]:
+def _groups(table: pa.Table, from_corpus: bool) -> Any:
+    """For each row what it has in common with those of its group, [rows]."""
     if "group" in table.column_names:
-        return lambda row: str(row["group"])
+        return map(str, table["group"].to_pylist())
     if from_corpus:
-        return lambda row: _module(row["source"])
-    return _content
+        return map(_module, table["source"].to_pylist())
+    return range(len(table))
+
+
+def _contents(table: pa.Table, inputs: Sequence[str]) -> Iterator[str]:
+    """The messages of a chat have the answer, too: there it is `text`, what comes before."""
+    for row in table.select(["text"] if "messages" in inputs else inputs).to_pylist():
+        yield sha256(json.dumps(row, default=repr).encode()).hexdigest()
+
+
+def _labels(table: pa.Table) -> Any | None:
+    """[rows]; where a row has none, as texts to learn words from may, an empty one stands."""
+    if "label" not in table.column_names:
+        return None
+    return np.array([label or "" for label in table["label"].to_pylist()])
 
 
 def _module(source: str) -> str:
     """The corpus' unit of splitting."""
     file = source.partition(":")[0]
     return TWINS.get(file, file)
-
-
-def _content(row: dict[str, Any]) -> str:
-    content = {name: value for name, value in row.items() if name not in NOT_CONTENT}
-    return sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def _dealt(units: Any, labels: Any | None, count: int) -> list[Any]:
@@ -121,6 +128,10 @@ def _lost(labels: Any, rows: Any) -> int:
 
 
 def _unlike(labels: Any, rows: Any) -> float:
-    """Half the sum of the differences of the labels' shares (total variation)."""
-    shares = [np.array([np.mean(some == label) for label in set(labels)]) for some in (labels, labels[rows])]
-    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+    """Half the sum of the differences of the labels' shares (total variation).
+
+    In whole numbers up to the end: a sum of fractions would hang on the order of the labels.
+    """
+    all_of, some_of = Counter(labels), Counter(labels[rows])
+    apart = sum(abs(len(rows) * all_of[label] - len(labels) * some_of[label]) for label in all_of)
+    return apart / (2 * len(rows) * len(labels))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fromzero.corpora.formats import UNITS, Bad, Numbered, Piece, Record, read_records, read_text
 from fromzero.corpora.huggingface import load
@@ -75,7 +75,7 @@ def parallel_records(files: Mapping[str, str]) -> Records:
 
 
 def dataset_records(dataset: str, subset: str | None, split: str) -> Records:
-    """A split of a Hugging Face data set; class numbers become the names of the classes.
+    """A split of a Hugging Face data set; class numbers, in lists too, become the names of the classes.
 
     Args:
         dataset: its name, or a local folder.
@@ -84,16 +84,25 @@ def dataset_records(dataset: str, subset: str | None, split: str) -> Records:
     Raises:
         UserError: it cannot be loaded.
     """
-    from datasets import ClassLabel
-
     loaded = load("task.data.dataset", dataset, subset, split)
-    classes = {name: kind for name, kind in loaded.features.items() if isinstance(kind, ClassLabel)}
     rows = loaded.with_format("arrow")[:].to_pylist()  # images and sounds stay bytes
-    for row in rows:
-        for name, kind in classes.items():
-            if row[name] is not None:
-                row[name] = kind.int2str(row[name]) if row[name] >= 0 else None  # -1: not given
+    rows = [{name: _with_names(kind, row[name]) for name, kind in loaded.features.items()} for row in rows]
     return Records(f"{Path(dataset).name}/{split}", loaded.column_names, list(enumerate(rows, 1)))
+
+
+def _with_names(kind: Any, value: Any) -> Any:
+    """A value of the feature `kind`, where the number of a class is its name."""
+    from datasets import ClassLabel, LargeList, List
+
+    if value is None:
+        return None
+    if isinstance(kind, ClassLabel):
+        return kind.int2str(value) if value >= 0 else None  # -1: not given
+    if isinstance(kind, List | LargeList):
+        return [_with_names(kind.feature, one) for one in value]
+    if isinstance(kind, dict):
+        return {name: _with_names(inner, value[name]) for name, inner in kind.items()}
+    return value
 
 
 def _strict(records: Iterable[Numbered], file: StoredFile) -> Iterator[tuple[int, Record]]:

@@ -30,7 +30,6 @@ class Module:
     """One source file of the corpus."""
 
     id: str
-    group: str
     text: str
     tree: ast.Module
 
@@ -41,8 +40,6 @@ class Function:
 
     Attributes:
         id: `asyncio/locks.py:Lock.acquire`; a name defined again has `#2` after it, and so on.
-        group: the corpus' unit of splitting, its module.
-        place: file and line, as the docstring's document in the corpus has it in `source`.
         name: qualified by its classes.
         signature: from `def` or `async def` to the colon, as written, without decorators.
         docstring: as the corpus has it, without indentation; "" where there is none, or the corpus left it
@@ -53,8 +50,6 @@ class Function:
     """
 
     id: str
-    group: str
-    place: str
     name: str
     signature: str
     docstring: str
@@ -80,8 +75,8 @@ def library_functions(corpus: Path, split: str) -> list[Function]:
         found: dict[str, int] = {}
         for name, node in definitions(module.tree):
             found[name] = found.get(name, 0) + 1
-            place = f"{module.id}:{node.lineno}"
-            function = _function(module, name, found[name], node, docstrings.get(place, ""))
+            docstring = docstrings.get(f"{module.id}:{node.lineno}", "")
+            function = _function(module, name, found[name], node, docstring)
             failed += function is None
             functions += [] if function is None else [function]
     if failed:
@@ -107,7 +102,7 @@ def library_modules(corpus: Path, split: str) -> Iterator[Module]:
         if tree is None:
             failed += 1
         else:
-            yield Module(document.id, document.group, document.text, tree)
+            yield Module(document.id, document.text, tree)
     if failed:
         logger.info("%d source files of the %s part do not parse and are left out", failed, split)
 
@@ -150,8 +145,6 @@ def _function(module: Module, name: str, count: int, node: FunctionNode, docstri
     documented = ast.get_docstring(own, clean=False) is not None
     return Function(
         id=f"{module.id}:{name}" + (f"#{count}" if count > 1 else ""),
-        group=module.group,
-        place=f"{module.id}:{node.lineno}",
         name=name,
         signature=source[start:end],
         docstring=docstring,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow as pa
 
 from fromzero.errors import UserError
-from fromzero.tasks.chat_tables import chat_rows
+from fromzero.tasks.chat_tables import chat_rows, origin
 from fromzero.tasks.chats import Chat, chat_examples, chat_text, preview, with_template
 from fromzero.tasks.function_examples import Row, function_examples
 from fromzero.tasks.functions import Function
@@ -107,9 +107,11 @@ def _answered(data: Tables) -> list[Row]:
         while chat and not (chat[-1]["role"] == "assistant" and chat[-1]["content"]):
             chat = chat[:-1]
         if len(chat) > 1:
-            rows.append({**_row(chat), "split": row["split"], "source": row["source"]})
+            rows.append({**_row(chat), **origin(row)})
     if lost := len(given) - len(rows):
         logger.warning("%d of %d chats have no answer and are left out", lost, len(given))
+    if not rows:
+        raise UserError("no chat has an answer to learn: check task.data.columns.answer, or messages")
     return rows
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.progress import track
-from fromzero.tasks.chat_tables import chat_rows
+from fromzero.tasks.chat_tables import chat_rows, origin
 from fromzero.tasks.chats import Chat, chat_of, chat_text, cut_prompts, prompts_and_answers
 from fromzero.tasks.code_generation import function_prompt, parses
 from fromzero.tasks.corruptions import corrupted
@@ -272,10 +272,14 @@ def _pairs_of(data: Tables) -> list[Row]:
         while chat and chat[-1]["role"] == "assistant":  # a column of whole chats ends in an answer
             chat = chat[:-1]
         if chat and chosen != rejected:
-            rows.append({**_row(chat, chosen, rejected), "split": row["split"], "source": row["source"]})
+            rows.append({**_row(chat, chosen, rejected), **origin(row)})
         equal += chosen == rejected
     if equal:
         logger.warning("%d pairs of equal answers are left out", equal)
+    if not rows:
+        raise UserError(
+            "no chat has two answers that differ: check task.data.columns.chosen and rejected, and messages"
+        )
     return rows
 
 

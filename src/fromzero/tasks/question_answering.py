@@ -104,10 +104,13 @@ class QuestionAnswering(TextTask):
         questions = token_ids(processor, [row["question"] for row in rows])
         contexts = located_ids(processor, [row["context"] for row in rows])
         before, after = frame(processor)
+        room = self.max_tokens // 2
+        if cut := sum(len(question) > room for question in questions):
+            logger.info("%d of %d questions are longer than %d tokens and cut", cut, len(rows), room)
         examples: list[Example] = []
         longer = lost = 0
         for at, row in enumerate(rows):
-            asked = [*before, *questions[at][: self.max_tokens // 2], *after]
+            asked = [*before, *questions[at][:room], *after]
             some = question_windows(asked, *contexts[at], after, row, self.max_tokens)
             longer += len(some) > 1
             if row["split"] == "train":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fromzero.errors import UserError
 from fromzero.tasks.task import IGNORED, Example
 from fromzero.tasks.windows import windows
 
@@ -28,8 +29,15 @@ def question_windows(
 
     Args:
         ids, offsets: tokens of the context, and where they begin and end in it, in characters.
-        row: `context`, `answer` and `starts`; of several answers the first counts.
+        row: `question`, `context`, `answer` and `starts`; of several answers the first counts.
+
+    Raises:
+        UserError: there is no token of a context.
     """
+    if not ids:
+        raise UserError(
+            f"the question {row['question'][:60]!r} has an empty context: name the text to look in"
+        )
     span = _tokens_of(offsets, row["starts"][0], row["answer"][0])
     examples = []
     for piece in windows(range(len(ids)), max_tokens - len(asked) - len(after)):

@@ -84,7 +84,7 @@ class Tables:
         return digest_named(files.items()) if files else f"{self.dataset}/{self.subset}"
 
     def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
-        """The fields of `columns`, `split` and `source`. A `label` is the name of a class, always text.
+        """The fields of `columns`, `split` and `source`. A value that is no list, object or bytes is text.
 
         Args:
             optional: fields that a row may lack; a row without any other is left out, and counted in the log.
@@ -156,7 +156,8 @@ class Tables:
 
 
 def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
-    """Moves rows to `parts` by the hash of `field`; one of a label that would have no training row stays."""
+    """Moves training rows to `parts` by the hash of `field`; one of a label that would have none stays."""
+    rows = [row for row in rows if row["split"] == "train"]
     for row in rows:
         place = int.from_bytes(blake2b(_key(row[field]).encode(), digest_size=8).digest()) / 2**64
         if place < HELD_OUT * len(parts):
@@ -177,7 +178,11 @@ def _value(field: str, values: Sequence[Any]) -> Any:
     if len(values) > 1:
         return "\n".join(map(str, present))
     value = values[0]
-    return str(value).strip() if field == "label" and present else value
+    if not present:
+        return None if value != value else value  # of a column of numbers, where one is missing: NaN
+    if isinstance(value, bytes | list | dict):
+        return value
+    return str(value).strip() if field == "label" else str(value)
 
 
 def _number(source: str, column: str, value: Any) -> float | None:

@@ -87,7 +87,7 @@ class TabularRegression:
     def examples(self, corpus: Path | None) -> pa.Table:
         """`features`, a list of numbers, and `target`."""
         if self.data is not None:
-            return self.data.read(numbers=["features", "target"])
+            return _with_lists(self.data.read(numbers=["features", "target"]))
         return _diabetes()
 
     def facts(self, examples: pa.Table) -> Facts:
@@ -161,6 +161,12 @@ def _outputs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
     """[examples, 1] in float32, in standard deviations."""
     outputs: Tensor = model(batch["features"]).logits
     return outputs.float()
+
+
+def _with_lists(table: pa.Table) -> pa.Table:
+    """A feature that is named alone is a list of one."""
+    features = [one if isinstance(one, list) else [one] for one in table["features"].to_pylist()]
+    return table.set_column(table.column_names.index("features"), "features", pa.array(features))
 
 
 def _diabetes() -> pa.Table:

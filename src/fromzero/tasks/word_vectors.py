@@ -86,7 +86,8 @@ class WordVectors:
         """`text`, `label`, `split`, `source`; and `group`, of texts that are not to find one another."""
         if self.data is not None:
             table = self.data.read(optional=("label",))
-            table = table.append_column("group", table["source"])
+            if "group" not in table.column_names:
+                table = table.append_column("group", table["source"])
         else:
             assert corpus is not None  # `reads_corpus` says so
             table = self._library(corpus)

@@ -59,7 +59,7 @@ def cross_validate(
 
     built: Task = instantiate(task)
     examples = pq.read_table(task_examples.path / EXAMPLES)
-    tables = list(folds(examples, cv.folds, from_corpus=built.reads_corpus))
+    tables = list(folds(examples, cv.folds, inputs=built.inputs, from_corpus=built.reads_corpus))
     _refuse_unfit(built, tables)
     ours = TRAINED if callable(built.network) else FINETUNED
     artifacts = {"task_examples": task_examples, "base_model": base_model}
