@@ -21,6 +21,12 @@ Learn = Callable[..., list[float]]
 LibraryCorpus = Callable[..., Path]
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Weights and dropout of a test are the same each time: from some, eighty steps are too few."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def library_corpus(tmp_path: Path) -> LibraryCorpus:
     """`library_corpus(train={"a.py": "…"}, test=…)`: a corpus of these files."""

@@ -117,6 +117,8 @@ def test_chats_of_all_kinds_of_data_sets_become_one_kind() -> None:
     assert chat_of(messages, "") == chat_of(sharegpt, "") == chat("a", "b")
     assert chat_of("  a", "") == [{"role": "user", "content": "  a"}]
     assert chat_of({"from": "gpt", "value": "b"}, "") == [{"role": "assistant", "content": "b"}]
+    assert chat_of({"from": "gpt", "value": 0}, "") == [{"role": "assistant", "content": "0"}]
+    assert chat_of({"from": "gpt", "content": None}, "") == [{"role": "assistant", "content": ""}]
 
 
 def test_somebody_unknown_is_named_with_the_row() -> None:

@@ -58,12 +58,13 @@ def chat_of(value: Any, source: str) -> Chat:
 
 
 def _message(message: Mapping[str, Any], source: str) -> dict[str, str]:
-    said, content = (
-        message.get(new) or message.get(old) for new, old in (("role", "from"), ("content", "value"))
-    )
+    def first(*names: str) -> Any:
+        return next((message[name] for name in names if message.get(name) is not None), "")
+
+    said, content = first("role", "from"), first("content", "value")
     if said not in ROLES:
         raise UserError(f"{source}: somebody called {said!r} speaks, and not one of {', '.join(ROLES)}")
-    return {"role": ROLES[said], "content": str(content or "").strip("\n")}
+    return {"role": ROLES[said], "content": str(content).strip("\n")}
 
 
 def chat_text(chat: Chat) -> str:
