@@ -178,7 +178,7 @@ def test_the_goertzel_decoder_is_far_better_than_the_most_frequent_text(
 
 
 def test_a_part_without_recordings_is_refused(numbers: pa.Table) -> None:
-    with pytest.raises(UserError, match="the test part has 0 usable recordings, at least 2"):
+    with pytest.raises(UserError, match="the test part has 0 usable examples, at least 2"):
         task().facts(numbers.slice(0, 28))
 
 

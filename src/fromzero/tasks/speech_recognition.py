@@ -20,7 +20,7 @@ import pyarrow as pa
 from fromzero.errors import UserError
 from fromzero.models.config import known_options
 from fromzero.tasks.dial_tones import DialledDigits, GoertzelDecoder
-from fromzero.tasks.examples import FEWEST_ROWS, SPLITS, part
+from fromzero.tasks.examples import SPLITS, part, refuse_small_parts
 from fromzero.tasks.networks import load_model, network_model
 from fromzero.tasks.sound import disturbed, hide, uniform
 from fromzero.tasks.task import IGNORED, Example, Facts, Network, Prediction
@@ -92,12 +92,7 @@ class SpeechRecognition:
         return uniform(self.data.read(), self.sample_rate)
 
     def facts(self, examples: pa.Table) -> Facts:
-        for split in SPLITS:
-            if (rows := len(part(examples, split))) < FEWEST_ROWS:
-                raise UserError(
-                    f"the {split} part has {rows} usable recordings, at least {FEWEST_ROWS} are needed: "
-                    f"give it more"
-                )
+        refuse_small_parts(examples)
         known = set(_characters(part(examples, "train")))
         for split in SPLITS[1:]:
             texts = part(examples, split)["text"].to_pylist()
