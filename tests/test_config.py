@@ -339,6 +339,13 @@ def test_text_that_is_not_ascii_needs_no_quotes(value: str) -> None:
     assert paths == [part.strip("'") for part in value.strip("[]").split(",")]
 
 
+@pytest.mark.parametrize("task", ["question_answering", "translation"])
+@pytest.mark.parametrize("checkpoint", ["someone/model", "模型"])
+def test_a_checkpoint_is_named_whether_the_task_has_a_network_or_not(task: str, checkpoint: str) -> None:
+    composed = compose(CONF, [f"task={task}", f"task.network={checkpoint}"], env="base")
+    assert composed["task"]["network"] == checkpoint
+
+
 @pytest.mark.parametrize("override", ["optimizer.lr=foo", "tokenizer.vocab_size=1.5", "task.max_tokens=true"])
 def test_a_value_of_another_type_is_refused_by_its_key(override: str) -> None:
     key = override.partition("=")[0]

@@ -84,12 +84,15 @@ def _readable(conf: Path, override: str) -> str:
     """In Hydra's grammar. ASCII alone stands there outside quotes: `[中文]` becomes `['中文']`.
 
     And which knows no `task/network=null`: what is none of a group's options is taken out, `~task/network`.
+    Nor a `task.network=FOLDER` where the task has none: it is put there, `++task.network=FOLDER`.
     """
     key, equals, value = override.partition("=")
     if value == "null" and (conf / BASE / key.partition("@")[0]).is_dir():
         return f"~{key}"
+    if key == "task.network":
+        key = f"++{key}"
     if value.isascii() or "'" in value or '"' in value:
-        return override
+        return key + equals + value
     return key + equals + re.sub(r"[^\[\]{},:=]*[^\x00-\x7f][^\[\]{},:=]*", lambda m: _quoted(m[0]), value)
 
 
