@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -23,8 +25,13 @@ from fromzero.tasks.tables import hold_out
 SCHEMA = pa.schema(
     [("image", pa.binary()), ("label", pa.string()), ("split", pa.string()), ("source", pa.string())]
 )
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
-"""Files that count as images in a folder."""
+SUFFIXES = {
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga"),
+    *(".tif", ".tiff", ".webp"),
+}
+"""Files that count as images in a folder: of what Pillow reads, all that photographs and drawings come in."""
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -86,7 +93,10 @@ class IdxFiles:
 
 
 class ImageFolder:
-    """A folder for each class, its name the label: `train/cat/tom.png`; also Pillow's other usual formats."""
+    """A folder for each class, its name the label: `train/cat/tom.png`.
+
+    What else stands in it is counted in the log; folders and files whose names begin with a dot are not seen.
+    """
 
     def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
         """A part for which no folder is named is cut out of the training part by the hash of the file."""
@@ -101,6 +111,8 @@ class ImageFolder:
         )
 
     def read(self) -> pa.Table:
+        for folder in self.parts.values():
+            _warn_of_other_files(folder)
         rows = [
             {"image": file.read_bytes(), "label": file.parent.name, "split": split, "source": str(file)}
             for split, folder in self.parts.items()
@@ -122,10 +134,39 @@ def _with_all_parts(rows: list[Row], named: Mapping[str, Any]) -> list[Row]:
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name one that holds a folder for each class")
-    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in SUFFIXES)
-    if not files:
+    files = [one for one in _visible(folder, "*/*") if _is_image(one)]
+    classes = [one for one in _visible(folder, "*") if one.is_dir()]
+    if not files and not any(_visible(folder, "*/*")):
         raise UserError(f"{folder} holds no images: put them into a folder for each class, as in cat/tom.png")
+    if empty := sorted(set(classes) - {file.parent for file in files}):
+        held = _endings(_visible(empty[0], "*")) or "nothing"
+        raise UserError(
+            f"{empty[0]} holds no image that can be read, but {held}: "
+            f"make them .png or .jpg straight in that folder, or take it out"
+        )
     return files
+
+
+def _warn_of_other_files(folder: Path) -> None:
+    if others := [one for one in _visible(folder, "*/*") if not _is_image(one)]:
+        message = "%s: %d entries of its class folders are no images of a known kind and are left out: %s"
+        logger.warning(message, folder, len(others), _endings(others))
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Without `.ipynb_checkpoints`, `.DS_Store` and their like."""
+    found = sorted(folder.glob(pattern))
+    return [one for one in found if not any(p.startswith(".") for p in one.relative_to(folder).parts)]
+
+
+def _is_image(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and entry.is_file()
+
+
+def _endings(entries: Iterable[Path]) -> str:
+    """`40 .heic, 1 folder`"""
+    counts = Counter("folder" if one.is_dir() else one.suffix.lower() or "no ending" for one in entries)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(10))
 
 
 def _labels_of(images: Path) -> Path:
