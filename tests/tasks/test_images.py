@@ -119,6 +119,9 @@ def test_idx_files_that_do_not_hold_are_refused_by_name(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match=r"my-images-idx3-ubyte\.gz cannot be read"):
         IdxFiles(train=str(file)).read()
+    file.with_name("my-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"my-labels-idx1-ubyte\.gz is no file: check task\.data\.train"):
+        IdxFiles(train=str(file)).fingerprint()
     with pytest.raises(UserError, match="name a file of images as MNIST does"):
         IdxFiles(train=str(tmp_path / "pictures.gz")).fingerprint()
 

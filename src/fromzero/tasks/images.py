@@ -79,7 +79,10 @@ class IdxFiles:
 
     def fingerprint(self) -> str:
         images = sorted({split_slice(part)[0] for part in self.parts.values()})
-        return digest_named((file.name, file) for one in images for file in (one, _labels_of(one)))
+        files = [file for one in images for file in (one, _labels_of(one))]
+        if missing := next((file for file in files if not file.is_file()), None):
+            raise UserError(f"{missing} is no file: check task.data.train and its like")
+        return digest_named((file.name, file) for file in files)
 
     def read(self) -> pa.Table:
         from PIL.Image import fromarray

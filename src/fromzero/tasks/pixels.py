@@ -103,7 +103,7 @@ def _opened(value: bytes | Mapping[str, Any]) -> Image | str:
         )
     except UnidentifiedImageError:  # its words name a buffer, no file
         return "it is of no kind of image that is known"
-    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:  # what Pillow raises
+    except (OSError, RuntimeError, SyntaxError, ValueError, DecompressionBombError) as error:  # Pillow's
         return " ".join(str(error).split())[:200]
 
 
