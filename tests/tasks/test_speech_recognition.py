@@ -149,6 +149,19 @@ def test_the_character_set_is_that_of_the_training_texts_and_others_are_counted(
     assert [processor.tokenizer.convert_ids_to_tokens(one) for one in known] == ["1", "<unk>", "|", "2"]
 
 
+def test_the_space_between_words_is_no_strange_character(
+    numbers: pa.Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**row, "text": "1 2"} for row in numbers.to_pylist()]
+    with caplog.at_level(logging.WARNING):
+        task().facts(pa.Table.from_pylist(rows))
+    assert not caplog.text
+    rows = [{**row, "text": "12" if row["split"] == "train" else "1 2"} for row in rows]
+    with caplog.at_level(logging.WARNING):
+        task().facts(pa.Table.from_pylist(rows))
+    assert "12 of 12 texts of the test part have characters that the train part lacks: ' '" in caplog.text
+
+
 def test_only_training_recordings_are_disturbed_and_by_the_generator_alone(train: pa.Table) -> None:
     ours = task(noise=[0, 10], speed=0.1, masked_bins=10, masked_frames=5)
     processor, _, plain = made(ours, train)
@@ -185,6 +198,13 @@ def test_a_part_without_recordings_is_refused(numbers: pa.Table) -> None:
 def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match=r"task\.speed=1\.5"):
         task(speed=1.5)
+    with pytest.raises(UserError, match=r"task\.sample_rate=0: use more than 0"):
+        task(sample_rate=0)
+    with pytest.raises(UserError, match=r"masked_bins=-1, masked_frames=0: use 0 or more"):
+        task(masked_bins=-1)
+    for noise in (5, [0], [0, "loud"]):
+        with pytest.raises(UserError, match=r"task\.noise=.* is no pair of levels: use two in dB"):
+            task(noise=noise)
     with pytest.raises(UserError, match="subsampling=3: use 1, 2 or 4"):
         ours = task(partial(SpeechConfig, subsampling=3))
         ours.model(None, ours.processor(None, pa.table({"text": ["1"]})), {}, random=False)

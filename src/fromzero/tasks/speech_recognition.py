@@ -79,9 +79,16 @@ class SpeechRecognition:
         """
         if not 0 <= speed < 1:
             raise UserError(f"task.speed={speed} is not a share: use 0 or more, below 1")
+        sizes = dict(sample_rate=sample_rate, num_mel_bins=num_mel_bins, window_ms=window_ms, hop_ms=hop_ms)
+        if bad := [name for name, size in sizes.items() if size <= 0]:
+            raise UserError(f"task.{bad[0]}={sizes[bad[0]]}: use more than 0")
+        if min(masked_bins, masked_frames) < 0:
+            raise UserError(
+                f"task: masked_bins={masked_bins}, masked_frames={masked_frames}: use 0 or more of each"
+            )
         self.data, self.network, self.sample_rate = data, network, sample_rate
         self.num_mel_bins, self.window_ms, self.hop_ms = num_mel_bins, window_ms, hop_ms
-        self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
+        self.noise = None if noise is None else _pair(noise)
         self.speed = speed
         self.masked_bins, self.masked_frames = masked_bins, masked_frames
 
@@ -93,13 +100,13 @@ class SpeechRecognition:
 
     def facts(self, examples: pa.Table) -> Facts:
         refuse_small_parts(examples)
-        known = set(_characters(part(examples, "train")))
+        known = set().union(*part(examples, "train")["text"].to_pylist())
         for split in SPLITS[1:]:
             texts = part(examples, split)["text"].to_pylist()
             if strange := sorted(set().union(*texts) - known):
                 count = sum(not known.issuperset(text) for text in texts)
                 message = "%d of %d texts of the %s part have characters that the train part lacks: %s"
-                logger.warning(message, count, len(texts), split, " ".join(strange[:20]))
+                logger.warning(message, count, len(texts), split, " ".join(map(repr, strange[:20])))
         return {}
 
     def processor(self, base: Path | None, train: pa.Table) -> Any:
@@ -228,6 +235,14 @@ class SpeechRecognition:
     def _sees_frames(self) -> bool:
         network: Any = self.network
         return "num_mel_bins" in known_options(network.func)
+
+
+def _pair(noise: Sequence[float]) -> tuple[float, float]:
+    try:
+        low, high = (float(level) for level in noise)
+    except (TypeError, ValueError):
+        raise UserError(f"task.noise={noise} is no pair of levels: use two in dB, as [0,30]") from None
+    return low, high
 
 
 def _characters(table: pa.Table) -> list[str]:
