@@ -10,6 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -96,7 +97,18 @@ class SpeechRecognition:
         return self.data.fingerprint()
 
     def examples(self, corpus: Path | None) -> pa.Table:
-        return uniform(self.data.read(), self.sample_rate)
+        """Without recordings of which the network has no frame; texts that need more frames are counted."""
+        table = uniform(self.data.read(), self.sample_rate)
+        processor = self.processor(None, part(table, "train"))
+        frames = self._frames(processor, table)
+        _warn_of_long_texts(processor.tokenizer, table, frames)
+        short = [
+            source for source, count in zip(table["source"].to_pylist(), frames, strict=True) if count < 1
+        ]
+        if short:
+            message = "%d of %d recordings are too short for one frame and are left out, the first: %s"
+            logger.warning(message, len(short), len(table), short[0])
+        return table.filter(pa.array([count >= 1 for count in frames], pa.bool_()))
 
     def facts(self, examples: pa.Table) -> Facts:
         refuse_small_parts(examples)
@@ -231,10 +243,38 @@ class SpeechRecognition:
             ]
         return {name: [{"text": text} for text in guesses] for name, guesses in said.items()}
 
+    def _frames(self, processor: Any, table: pa.Table) -> list[int]:
+        """Frames that the network gives for each recording, played as fast as it may be; below 1: none."""
+        import torch
+
+        lengths = [int(len(wave_of(one)[0]) / (1 + self.speed)) for one in table["audio"].to_pylist()]
+        if hasattr(processor.feature_extractor, "frames"):
+            lengths = [processor.feature_extractor.frames(length) for length in lengths]
+        with torch.device("meta"):  # no weights: it is only asked for lengths
+            network: Any = self.model(None, processor, {}, random=True)
+        frames: list[int] = network._get_feat_extract_output_lengths(torch.tensor(lengths).long()).tolist()
+        return frames
+
     @property
     def _sees_frames(self) -> bool:
         network: Any = self.network
         return "num_mel_bins" in known_options(network.func)
+
+
+def _warn_of_long_texts(tokenizer: Any, table: pa.Table, frames: Sequence[int]) -> None:
+    """CTC needs a frame for each character, and one for the blank between equal ones."""
+    long = []
+    for row, count in zip(table.select(["text", "source"]).to_pylist(), frames, strict=True):
+        characters = tokenizer(row["text"])["input_ids"]
+        needed = len(characters) + sum(one == after for one, after in pairwise(characters))
+        if 1 <= count < needed:
+            long.append(f"{row['source']} ({needed}, and there are {count})")
+    if long:
+        logger.warning(
+            "%d of %d texts need more frames than their recordings have: they teach nothing, and cannot be "
+            "read; the first: %s; more frames come of a smaller task.hop_ms or task.network.subsampling",
+            *(len(long), len(table), long[0]),
+        )
 
 
 def _pair(noise: Sequence[float]) -> tuple[float, float]:
