@@ -130,7 +130,7 @@ def test_a_folder_is_a_class_and_what_is_no_image_file_is_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "cat" / "folder.png").mkdir(parents=True)
-    hidden = (".ipynb_checkpoints/tom.png", "cat/.DS_Store", "cat/._tom.png")
+    hidden = (".ipynb_checkpoints/tom.png", "__MACOSX/tom.png", "cat/.DS_Store", "cat/._tom.png")
     for name in ("cat/tom.png", "cat/notes.txt", "cat/a.HEIC", "cat/b.heic", "dog/rex.JPG", *hidden):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(file_of(Image.fromarray(RAMP), "JPEG" if "J" in name else "PNG"))
@@ -138,7 +138,7 @@ def test_a_folder_is_a_class_and_what_is_no_image_file_is_counted(
         table = ImageFolder(train=str(tmp_path), validation=str(tmp_path), test=str(tmp_path)).read()
     assert part(table, "train")["label"].to_pylist() == ["cat", "dog"]
     assert f"{tmp_path}: 4 entries of its class folders are no images of a known kind" in caplog.text
-    assert ": 2 .heic, 1 folder, 1 .txt" in caplog.text
+    assert ": .heic (2), folder (1), .txt (1)" in caplog.text
     assert table["source"][1].as_py() == str(tmp_path / "dog" / "rex.JPG")
 
 
@@ -155,7 +155,7 @@ def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None
     for name in ("cat/tom.png", "dog/rex.png", "bird/a.heic", "bird/b.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(file_of(Image.fromarray(RAMP)))
-    with pytest.raises(UserError, match=r"bird holds no image that can be read, but 2 \.heic: "):
+    with pytest.raises(UserError, match=r"bird holds no image of a known kind, but \.heic \(2\): "):
         ImageFolder(train=str(tmp_path)).read()
     table = table_of([one_image(file_of(Image.fromarray(RAMP))), {**one_image(b"no image"), "label": "bird"}])
     with pytest.raises(UserError, match="no image of the label 'bird' can be read"):

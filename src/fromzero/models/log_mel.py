@@ -58,7 +58,7 @@ class LogMelFeatureExtractor(SequenceFeatureExtractor):
 
     def __call__(self, raw_speech: Wave | Sequence[Wave], **_: Any) -> BatchFeature:
         """`input_features` [recordings, frames, feature_size], `attention_mask` (1 on frames) beside it."""
-        window, _ = self.samples
+        window = self.samples[0]
         waves = [raw_speech] if isinstance(raw_speech, np.ndarray) and raw_speech.ndim == 1 else raw_speech
         longest = max(window, *(len(wave) for wave in waves))
         padded = torch.zeros(len(waves), longest)

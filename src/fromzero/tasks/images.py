@@ -144,7 +144,7 @@ def _image_files(folder: Path) -> list[Path]:
     if empty := sorted(set(classes) - {file.parent for file in files}):
         held = _endings(_visible(empty[0], "*")) or "nothing"
         raise UserError(
-            f"{empty[0]} holds no image that can be read, but {held}: "
+            f"{empty[0]} holds no image of a known kind, but {held}: "
             f"make them .png or .jpg straight in that folder, or take it out"
         )
     return files
@@ -157,9 +157,10 @@ def _warn_of_other_files(folder: Path) -> None:
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:
-    """Without `.ipynb_checkpoints`, `.DS_Store` and their like."""
+    """Without `.ipynb_checkpoints`, `.DS_Store` and what else programs leave behind."""
     found = sorted(folder.glob(pattern))
-    return [one for one in found if not any(p.startswith(".") for p in one.relative_to(folder).parts)]
+    hidden = (".", "__MACOSX")
+    return [one for one in found if not any(p.startswith(hidden) for p in one.relative_to(folder).parts)]
 
 
 def _is_image(entry: Path) -> bool:
@@ -167,9 +168,9 @@ def _is_image(entry: Path) -> bool:
 
 
 def _endings(entries: Iterable[Path]) -> str:
-    """`40 .heic, 1 folder`"""
+    """As `.heic (40), folder (1)`."""
     counts = Counter("folder" if one.is_dir() else one.suffix.lower() or "no ending" for one in entries)
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(10))
+    return ", ".join(f"{kind} ({count})" for kind, count in counts.most_common(10))
 
 
 def _labels_of(images: Path) -> Path:
