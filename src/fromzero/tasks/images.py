@@ -98,7 +98,7 @@ class IdxFiles:
 class ImageFolder:
     """A folder for each class, its name the label: `train/cat/tom.png`.
 
-    What else stands in it is counted in the log; folders and files whose names begin with a dot are not seen.
+    What else stands in the class folders is counted in the log; names that begin with a dot are not seen.
     """
 
     def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
