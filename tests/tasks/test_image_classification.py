@@ -151,9 +151,11 @@ def test_three_neighbours_know_nearly_all_digits_and_the_majority_a_tenth(
         ({"label_smoothing": 1.0}, "label_smoothing=1.0 is not a share"),
         ({"zoom": 1.0}, "zoom=1.0: use 0 or more, zoom below 1"),
         ({"shift": -0.1}, "shift=-0.1"),
+        ({"image_size": 0}, "image_size=0: use 1 pixel or more"),
+        ({"image_size": -3}, "image_size=-3: use 1 pixel or more"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, float], message: str) -> None:
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         task(**options)
 

@@ -119,17 +119,47 @@ def test_idx_files_that_do_not_hold_are_refused_by_name(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match=r"my-images-idx3-ubyte\.gz cannot be read"):
         IdxFiles(train=str(file)).read()
+    file.with_name("my-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"my-labels-idx1-ubyte\.gz is no file: check task\.data\.train"):
+        IdxFiles(train=str(file)).fingerprint()
     with pytest.raises(UserError, match="name a file of images as MNIST does"):
         IdxFiles(train=str(tmp_path / "pictures.gz")).fingerprint()
 
 
-def test_a_folder_is_a_class_and_what_is_no_image_file_is_not_looked_at(tmp_path: Path) -> None:
-    for name in ("cat/tom.png", "cat/notes.txt", "dog/rex.JPG"):
+def test_a_folder_is_a_class_and_what_is_no_image_file_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cat" / "folder.png").mkdir(parents=True)
+    hidden = (".ipynb_checkpoints/tom.png", "__MACOSX/tom.png", "cat/.DS_Store", "cat/._tom.png")
+    for name in ("cat/tom.png", "cat/notes.txt", "cat/a.HEIC", "cat/b.heic", "dog/rex.JPG", *hidden):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(file_of(Image.fromarray(RAMP), "JPEG" if "J" in name else "PNG"))
-    table = ImageFolder(train=str(tmp_path), validation=str(tmp_path), test=str(tmp_path)).read()
+    with caplog.at_level(logging.WARNING):
+        table = ImageFolder(train=str(tmp_path), validation=str(tmp_path), test=str(tmp_path)).read()
     assert part(table, "train")["label"].to_pylist() == ["cat", "dog"]
+    assert f"{tmp_path}: 4 entries of its class folders are no images of a known kind" in caplog.text
+    assert ": .heic (2), folder (1), .txt (1)" in caplog.text
     assert table["source"][1].as_py() == str(tmp_path / "dog" / "rex.JPG")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "WEBP", "GIF"])
+def test_other_kinds_of_images_are_read_too(tmp_path: Path, kind: str) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / f"one.{kind.lower()}").write_bytes(file_of(Image.fromarray(RAMP), kind))
+    table = ImageFolder(train=str(tmp_path), validation=str(tmp_path), test=str(tmp_path)).read()
+    assert len(uniform(table, None)) == 6
+
+
+def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    for name in ("cat/tom.png", "dog/rex.png", "bird/a.heic", "bird/b.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(file_of(Image.fromarray(RAMP)))
+    with pytest.raises(UserError, match=r"bird holds no image of a known kind, but \.heic \(2\): "):
+        ImageFolder(train=str(tmp_path)).read()
+    table = table_of([one_image(file_of(Image.fromarray(RAMP))), {**one_image(b"no image"), "label": "bird"}])
+    with pytest.raises(UserError, match="no image of the label 'bird' can be read"):
+        uniform(table, None)
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
@@ -145,7 +175,10 @@ def test_a_broken_image_is_left_out_counted_and_named(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         kept = uniform(table, None)
     assert kept["source"].to_pylist() == ["one"]
-    assert "2 of 3 images cannot be read and are left out, the first: half.png" in caplog.text
+    assert "2 of 3 images cannot be read and are left out, the first: half.png (" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        uniform(table_of([one_image(good), one_image(b"no image", "text.png")]), None)
+    assert "the first: text.png (it is of no kind of image that is known)" in caplog.text
 
 
 def test_images_of_other_sizes_are_resized_to_the_size_that_is_stated_and_only_then(

@@ -79,6 +79,18 @@ def test_what_is_resampled_broken_or_without_text_is_counted(caplog: pytest.LogC
     assert [wave_of(audio)[1] for audio in table["audio"].to_pylist()] == [8000, 8000]
 
 
+def test_what_is_cut_off_or_holds_no_numbers_is_broken() -> None:
+    whole = file_of((SECOND * 32767).astype(np.int16))
+    with pytest.raises(ValueError, match="cut off: 6000 bytes are missing"):
+        wave_of(whole[:-6000])
+    streamed = whole[:40] + b"\xff" * 4 + whole[44:]  # by a program that wrote into a pipe
+    assert len(wave_of(streamed)[0]) == 8000
+    with pytest.raises(ValueError, match="samples that are no numbers"):
+        wave_of(file_of(np.where(np.arange(8000) == 5, np.nan, SECOND)))
+    with pytest.raises(ValueError, match="its rate is 0 Hz"):
+        wave_of(whole[:24] + bytes(8) + whole[32:])
+
+
 def test_recordings_of_a_hugging_face_data_set_are_read_from_their_bytes() -> None:
     table = uniform(pa.Table.from_pylist([row({"bytes": file_of(SECOND), "path": None}, "a  b")]), 8000)
     np.testing.assert_allclose(wave_of(table["audio"][0].as_py())[0], SECOND, atol=1e-4)
@@ -142,6 +154,20 @@ def test_names_that_do_not_hold_are_refused(digits: Path) -> None:
         WavFiles(train="*.wav", pattern=r"\d")
     with pytest.raises(UserError, match="is no regular expression"):
         WavFiles(train="*.wav", pattern="(")
+
+
+def test_a_folder_among_the_recordings_is_refused(digits: Path) -> None:
+    for train in (str(digits), f"{digits}/lists.wav"):
+        Path(train).mkdir(exist_ok=True)
+        source = WavFiles(train=train, pattern="(?P<text>.+)")
+        for read in (source.fingerprint, source.read):
+            with pytest.raises(UserError, match=rf"{train} is a folder: name its files, as {train}/\*\.wav"):
+                read()
+
+
+def test_a_name_in_which_the_group_text_takes_no_part_is_refused(digits: Path) -> None:
+    with pytest.raises(UserError, match=r"0_ann_0\.wav is not named as task\.data\.pattern="):
+        WavFiles(train=f"{digits}/*.wav", pattern=r"(?P<text>1)?.*").read()
 
 
 def test_a_table_names_recordings_from_where_it_lies(digits: Path) -> None:

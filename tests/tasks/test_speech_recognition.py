@@ -149,6 +149,66 @@ def test_the_character_set_is_that_of_the_training_texts_and_others_are_counted(
     assert [processor.tokenizer.convert_ids_to_tokens(one) for one in known] == ["1", "<unk>", "|", "2"]
 
 
+def test_the_space_between_words_is_no_strange_character(
+    numbers: pa.Table, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{**row, "text": "1 2"} for row in numbers.to_pylist()]
+    with caplog.at_level(logging.WARNING):
+        task().facts(pa.Table.from_pylist(rows))
+    assert not caplog.text
+    rows = [{**row, "text": "12" if row["split"] == "train" else "1 2"} for row in rows]
+    with caplog.at_level(logging.WARNING):
+        task().facts(pa.Table.from_pylist(rows))
+    assert "12 of 12 texts of the test part have characters that the train part lacks: ' '" in caplog.text
+
+
+class Few:
+    """Recordings of so many samples at 8 kHz, each with its text."""
+
+    def __init__(self, *given: tuple[int, str]) -> None:
+        self.given = given
+
+    def fingerprint(self) -> str:
+        return ""
+
+    def read(self) -> pa.Table:
+        rng = np.random.default_rng(0)
+        return pa.Table.from_pylist(
+            [
+                {"audio": wav_bytes(rng.normal(0, 0.1, length).astype(np.float32), 8000), "text": text}
+                | {"split": "train", "source": f"{number}.wav"}
+                for number, (length, text) in enumerate(self.given)
+            ]
+        )
+
+
+def test_texts_that_do_not_fit_into_their_frames_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """6 log-mel frames, of which subsampling by two leaves 3."""
+    samples = 256 + 5 * 80
+    data = Few((samples, "123"), (samples, "1234"), (samples, "11"), (samples, "122"))
+    ours = SpeechRecognition(data=data, network=SMALL)
+    with caplog.at_level(logging.WARNING):
+        table = ours.examples(None)
+    assert len(table) == 4
+    assert "2 of 4 texts need more frames than their recordings have" in caplog.text
+    assert "the first: 1.wav (4, and there are 3)" in caplog.text
+    processor, model, _ = made(ours, table)
+    alone = [
+        ours.loss(model, ours.collate([one], processor)).item() for one in ours.encode(processor, table, {})
+    ]
+    assert [loss > 0 for loss in alone] == [True, False, True, False]
+
+
+def test_recordings_too_short_for_one_frame_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    data = Few((8000, "1"), (30, "2"), (400, "3"), (400, "4"))
+    with caplog.at_level(logging.WARNING):
+        table = SpeechRecognition(data=data, network=NETWORKS["wav2vec2"]).examples(None)
+    assert table["text"].to_pylist() == ["1", "3", "4"]
+    assert "1 of 4 recordings are too short for one frame and are left out, the first: 1.wav" in caplog.text
+    assert "texts need more frames" not in caplog.text
+    assert len(SpeechRecognition(data=data, network=SMALL).examples(None)) == 4  # it fills up a window
+
+
 def test_only_training_recordings_are_disturbed_and_by_the_generator_alone(train: pa.Table) -> None:
     ours = task(noise=[0, 10], speed=0.1, masked_bins=10, masked_frames=5)
     processor, _, plain = made(ours, train)
@@ -185,6 +245,13 @@ def test_a_part_without_recordings_is_refused(numbers: pa.Table) -> None:
 def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match=r"task\.speed=1\.5"):
         task(speed=1.5)
+    with pytest.raises(UserError, match=r"task\.sample_rate=0: use more than 0"):
+        task(sample_rate=0)
+    with pytest.raises(UserError, match=r"masked_bins=-1, masked_frames=0: use 0 or more"):
+        task(masked_bins=-1)
+    for noise in (5, [0], [0, "loud"]):
+        with pytest.raises(UserError, match=r"task\.noise=.* is no pair of levels: use two in dB"):
+            task(noise=noise)
     with pytest.raises(UserError, match="subsampling=3: use 1, 2 or 4"):
         ours = task(partial(SpeechConfig, subsampling=3))
         ours.model(None, ours.processor(None, pa.table({"text": ["1"]})), {}, random=False)

@@ -51,15 +51,20 @@ class LogMelFeatureExtractor(SequenceFeatureExtractor):
             self.hop_ms * self.sampling_rate / 1000
         )
 
+    def frames(self, length: int) -> int:
+        """Of a recording of `length` samples; one shorter than a window is filled up."""
+        window, hop = self.samples
+        return 1 + max(0, length - window) // hop
+
     def __call__(self, raw_speech: Wave | Sequence[Wave], **_: Any) -> BatchFeature:
         """`input_features` [recordings, frames, feature_size], `attention_mask` (1 on frames) beside it."""
-        window, hop = self.samples
+        window = self.samples[0]
         waves = [raw_speech] if isinstance(raw_speech, np.ndarray) and raw_speech.ndim == 1 else raw_speech
         longest = max(window, *(len(wave) for wave in waves))
         padded = torch.zeros(len(waves), longest)
         for row, wave in zip(padded, waves, strict=True):
             row[: len(wave)] = torch.as_tensor(wave)
-        counts = torch.tensor([1 + max(0, len(wave) - window) // hop for wave in waves])
+        counts = torch.tensor([self.frames(len(wave)) for wave in waves])
         logs = self._logs(padded)
         mask = torch.arange(logs.shape[1]) < counts[:, None]
         return BatchFeature({"input_features": _standardised(logs, mask), "attention_mask": mask.long()})

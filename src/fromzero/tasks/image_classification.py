@@ -66,6 +66,10 @@ class ImageClassification(OneLabel):
         refuse_label_smoothing(label_smoothing)
         if min(shift, rotate, zoom) < 0 or zoom >= 1:
             raise UserError(f"task: shift={shift}, rotate={rotate}, zoom={zoom}: use 0 or more, zoom below 1")
+        if image_size is not None and image_size <= 0:
+            raise UserError(
+                f"task.image_size={image_size}: use 1 pixel or more, or null for images all alike"
+            )
         self.data, self.network, self.image_size = data, network, image_size
         self.shift, self.rotate, self.zoom, self.label_smoothing = shift, rotate, zoom, label_smoothing
 

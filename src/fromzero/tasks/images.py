@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -23,8 +25,13 @@ from fromzero.tasks.tables import hold_out
 SCHEMA = pa.schema(
     [("image", pa.binary()), ("label", pa.string()), ("split", pa.string()), ("source", pa.string())]
 )
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
-"""Files that count as images in a folder."""
+SUFFIXES = {
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tga"),
+    *(".tif", ".tiff", ".webp"),
+}
+"""Files that count as images in a folder: of what Pillow reads, all that photographs and drawings come in."""
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -72,7 +79,10 @@ class IdxFiles:
 
     def fingerprint(self) -> str:
         images = sorted({split_slice(part)[0] for part in self.parts.values()})
-        return digest_named((file.name, file) for one in images for file in (one, _labels_of(one)))
+        files = [file for one in images for file in (one, _labels_of(one))]
+        if missing := next((file for file in files if not file.is_file()), None):
+            raise UserError(f"{missing} is no file: check task.data.train and its like")
+        return digest_named((file.name, file) for file in files)
 
     def read(self) -> pa.Table:
         from PIL.Image import fromarray
@@ -86,7 +96,10 @@ class IdxFiles:
 
 
 class ImageFolder:
-    """A folder for each class, its name the label: `train/cat/tom.png`; also Pillow's other usual formats."""
+    """A folder for each class, its name the label: `train/cat/tom.png`.
+
+    What else stands in the class folders is counted in the log; names that begin with a dot are not seen.
+    """
 
     def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
         """A part for which no folder is named is cut out of the training part by the hash of the file."""
@@ -101,6 +114,8 @@ class ImageFolder:
         )
 
     def read(self) -> pa.Table:
+        for folder in self.parts.values():
+            _warn_of_other_files(folder)
         rows = [
             {"image": file.read_bytes(), "label": file.parent.name, "split": split, "source": str(file)}
             for split, folder in self.parts.items()
@@ -122,10 +137,40 @@ def _with_all_parts(rows: list[Row], named: Mapping[str, Any]) -> list[Row]:
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name one that holds a folder for each class")
-    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in SUFFIXES)
-    if not files:
+    files = [one for one in _visible(folder, "*/*") if _is_image(one)]
+    classes = [one for one in _visible(folder, "*") if one.is_dir()]
+    if not files and not any(_visible(folder, "*/*")):
         raise UserError(f"{folder} holds no images: put them into a folder for each class, as in cat/tom.png")
+    if empty := sorted(set(classes) - {file.parent for file in files}):
+        held = _endings(_visible(empty[0], "*")) or "nothing"
+        raise UserError(
+            f"{empty[0]} holds no image of a known kind, but {held}: "
+            f"make them .png or .jpg straight in that folder, or take it out"
+        )
     return files
+
+
+def _warn_of_other_files(folder: Path) -> None:
+    if others := [one for one in _visible(folder, "*/*") if not _is_image(one)]:
+        message = "%s: %d entries of its class folders are no images of a known kind and are left out: %s"
+        logger.warning(message, folder, len(others), _endings(others))
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Without `.ipynb_checkpoints`, `.DS_Store` and what else programs leave behind."""
+    found = sorted(folder.glob(pattern))
+    hidden = (".", "__MACOSX")
+    return [one for one in found if not any(p.startswith(hidden) for p in one.relative_to(folder).parts)]
+
+
+def _is_image(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and entry.is_file()
+
+
+def _endings(entries: Iterable[Path]) -> str:
+    """As `.heic (40), folder (1)`."""
+    counts = Counter("folder" if one.is_dir() else one.suffix.lower() or "no ending" for one in entries)
+    return ", ".join(f"{kind} ({count})" for kind, count in counts.most_common(10))
 
 
 def _labels_of(images: Path) -> Path:

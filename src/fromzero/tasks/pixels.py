@@ -29,17 +29,18 @@ def uniform(table: pa.Table, side: int | None) -> pa.Table:
         side: width and height to which images of another size are resized; None: they must be alike.
 
     Raises:
-        UserError: sizes differ, and no `side` is given.
+        UserError: sizes differ, and no `side` is given; or no image of a label can be read.
     """
     images = [_opened(value) for value in table["image"].to_pylist()]
     _warn_of_broken(images, table["source"].to_pylist())
     good = [(number, image) for number, image in enumerate(images) if not isinstance(image, str)]
+    kept = table.take(pa.array([number for number, _ in good], pa.int64()))
+    _refuse_lost_labels(table, kept)
     mode = "RGB" if any(image.mode == "RGB" for _, image in good) else "L"
     size = (side, side) if side else _common_size([image for _, image in good])
     if resized := sum(image.size != size for _, image in good):
         logger.info("%d of %d images are resized to %d×%d pixels", resized, len(good), *size)
     column = pa.array([png(fitted(image, size, mode)) for _, image in good], pa.binary())
-    kept = table.take(pa.array([number for number, _ in good], pa.int64()))
     return kept.set_column(kept.column_names.index("image"), "image", column)
 
 
@@ -93,13 +94,16 @@ def opened(data: bytes) -> Image:
 
 def _opened(value: bytes | Mapping[str, Any]) -> Image | str:
     """The image, or why there is none; Hugging Face data sets hold `{"bytes": …, "path": …}`."""
+    from PIL import UnidentifiedImageError
     from PIL.Image import DecompressionBombError
 
     try:
         return opened(
             value if isinstance(value, bytes) else value["bytes"] or Path(value["path"]).read_bytes()
         )
-    except (OSError, SyntaxError, ValueError, DecompressionBombError) as error:  # what Pillow raises
+    except UnidentifiedImageError:  # its words name a buffer, no file
+        return "it is of no kind of image that is known"
+    except (OSError, RuntimeError, SyntaxError, ValueError, DecompressionBombError) as error:  # Pillow's
         return " ".join(str(error).split())[:200]
 
 
@@ -108,6 +112,14 @@ def _warn_of_broken(images: Sequence[Image | str], sources: Sequence[str]) -> No
     if broken:
         message = "%d of %d images cannot be read and are left out, the first: %s (%s)"
         logger.warning(message, len(broken), len(images), *broken[0])
+
+
+def _refuse_lost_labels(table: pa.Table, kept: pa.Table) -> None:
+    """`kept` is what could be read of `table`."""
+    if lost := sorted(set(table["label"].to_pylist()) - set(kept["label"].to_pylist())):
+        raise UserError(
+            f"no image of the label {lost[0]!r} can be read: save them anew as PNG, or take them out"
+        )
 
 
 def _common_size(images: Sequence[Image]) -> tuple[int, int]:

@@ -95,7 +95,7 @@ class WavFiles:
 
     def _text(self, file: Path) -> str:
         found = self.pattern.fullmatch(file.stem)
-        if found is None:
+        if found is None or found["text"] is None:
             raise UserError(f"{file} is not named as task.data.pattern={self.pattern.pattern} says")
         return found["text"]
 
@@ -104,6 +104,8 @@ def _matching(globs: Sequence[str]) -> list[Path]:
     files = sorted({Path(file) for one in globs for file in glob(one, recursive=True)})
     if not files:
         raise UserError(f"no file matches {', '.join(globs)}: check task.data.train and its like")
+    if folder := next((file for file in files if file.is_dir()), None):
+        raise UserError(f"{folder} is a folder: name its files, as {folder}/*.wav, or take it out")
     return files
 
 

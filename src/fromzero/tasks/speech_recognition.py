@@ -10,6 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -79,9 +80,16 @@ class SpeechRecognition:
         """
         if not 0 <= speed < 1:
             raise UserError(f"task.speed={speed} is not a share: use 0 or more, below 1")
+        sizes = dict(sample_rate=sample_rate, num_mel_bins=num_mel_bins, window_ms=window_ms, hop_ms=hop_ms)
+        if bad := [name for name, size in sizes.items() if size <= 0]:
+            raise UserError(f"task.{bad[0]}={sizes[bad[0]]}: use more than 0")
+        if min(masked_bins, masked_frames) < 0:
+            raise UserError(
+                f"task: masked_bins={masked_bins}, masked_frames={masked_frames}: use 0 or more of each"
+            )
         self.data, self.network, self.sample_rate = data, network, sample_rate
         self.num_mel_bins, self.window_ms, self.hop_ms = num_mel_bins, window_ms, hop_ms
-        self.noise = None if noise is None else (float(noise[0]), float(noise[1]))
+        self.noise = None if noise is None else _pair(noise)
         self.speed = speed
         self.masked_bins, self.masked_frames = masked_bins, masked_frames
 
@@ -89,17 +97,28 @@ class SpeechRecognition:
         return self.data.fingerprint()
 
     def examples(self, corpus: Path | None) -> pa.Table:
-        return uniform(self.data.read(), self.sample_rate)
+        """Without recordings of which the network has no frame; texts that need more frames are counted."""
+        table = uniform(self.data.read(), self.sample_rate)
+        processor = self.processor(None, part(table, "train"))
+        frames = self._frames(processor, table)
+        _warn_of_long_texts(processor.tokenizer, table, frames)
+        short = [
+            source for source, count in zip(table["source"].to_pylist(), frames, strict=True) if count < 1
+        ]
+        if short:
+            message = "%d of %d recordings are too short for one frame and are left out, the first: %s"
+            logger.warning(message, len(short), len(table), short[0])
+        return table.filter(pa.array([count >= 1 for count in frames], pa.bool_()))
 
     def facts(self, examples: pa.Table) -> Facts:
         refuse_small_parts(examples)
-        known = set(_characters(part(examples, "train")))
+        known = set().union(*part(examples, "train")["text"].to_pylist())
         for split in SPLITS[1:]:
             texts = part(examples, split)["text"].to_pylist()
             if strange := sorted(set().union(*texts) - known):
                 count = sum(not known.issuperset(text) for text in texts)
                 message = "%d of %d texts of the %s part have characters that the train part lacks: %s"
-                logger.warning(message, count, len(texts), split, " ".join(strange[:20]))
+                logger.warning(message, count, len(texts), split, " ".join(map(repr, strange[:20])))
         return {}
 
     def processor(self, base: Path | None, train: pa.Table) -> Any:
@@ -224,10 +243,46 @@ class SpeechRecognition:
             ]
         return {name: [{"text": text} for text in guesses] for name, guesses in said.items()}
 
+    def _frames(self, processor: Any, table: pa.Table) -> list[int]:
+        """Frames that the network gives for each recording, played as fast as it may be; below 1: none."""
+        import torch
+
+        lengths = [int(len(wave_of(one)[0]) / (1 + self.speed)) for one in table["audio"].to_pylist()]
+        if hasattr(processor.feature_extractor, "frames"):
+            lengths = [processor.feature_extractor.frames(length) for length in lengths]
+        with torch.device("meta"):  # no weights: it is only asked for lengths
+            network: Any = self.model(None, processor, {}, random=True)
+        frames: list[int] = network._get_feat_extract_output_lengths(torch.tensor(lengths).long()).tolist()
+        return frames
+
     @property
     def _sees_frames(self) -> bool:
         network: Any = self.network
         return "num_mel_bins" in known_options(network.func)
+
+
+def _warn_of_long_texts(tokenizer: Any, table: pa.Table, frames: Sequence[int]) -> None:
+    """CTC needs a frame for each character, and one for the blank between equal ones."""
+    long = []
+    for row, count in zip(table.select(["text", "source"]).to_pylist(), frames, strict=True):
+        characters = tokenizer(row["text"])["input_ids"]
+        needed = len(characters) + sum(one == after for one, after in pairwise(characters))
+        if 1 <= count < needed:
+            long.append(f"{row['source']} ({needed}, and there are {count})")
+    if long:
+        logger.warning(
+            "%d of %d texts need more frames than their recordings have: they teach nothing, and cannot be "
+            "read; the first: %s; more frames come of a smaller task.hop_ms or task.network.subsampling",
+            *(len(long), len(table), long[0]),
+        )
+
+
+def _pair(noise: Sequence[float]) -> tuple[float, float]:
+    try:
+        low, high = (float(level) for level in noise)
+    except (TypeError, ValueError):
+        raise UserError(f"task.noise={noise} is no pair of levels: use two in dB, as [0,30]") from None
+    return low, high
 
 
 def _characters(table: pa.Table) -> list[str]:
