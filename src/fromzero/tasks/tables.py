@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +20,7 @@ from fromzero.corpora.formats import no_column
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS
 from fromzero.tasks.formats import Records, dataset_records, file_records, parallel_records, split_slice
+from fromzero.tasks.values import LISTS, empty, number_of, value_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Tables:
             UserError: a file or column is missing, a file is damaged, a number is none, or no row is left.
         """
         unnamed = [field for field, columns in self.columns.items() if not columns]
-        if required := [field for field in unnamed if field not in optional]:
+        if required := [field for field in unnamed if field not in set(optional) - LISTS]:
             raise UserError(f"task.data.columns.{required[0]} is null, but the task needs it: name a column")
         rows = {split: self._rows(split, optional, numbers) for split in self.parts}
         first = next(field for field, columns in self.columns.items() if columns)
@@ -125,10 +125,10 @@ class Tables:
         records = self._records(self.parts[split])
         for field, columns in self.columns.items():
             for column in columns:
-                _refuse_absent(records, column, field if field in optional else None)
+                _refuse_absent(records, column, field if field in set(optional) - LISTS else None)
         required = [field for field, columns in self.columns.items() if columns and field not in optional]
         rows = [self._row(f"{records.name}:{at}", split, record, numbers) for at, record in records.rows]
-        full = [row for row in rows if not any(_empty(row[field]) for field in required)]
+        full = [row for row in rows if not any(empty(row[field]) for field in required)]
         if not full:
             raise UserError(f"{records.name} has no row with {' and '.join(required)}: name other columns")
         if lacking := len(rows) - len(full):
@@ -140,7 +140,7 @@ class Tables:
         fields = {
             field: self._numbers(source, field, record)
             if field in numbers
-            else _value(field, [record.get(column) for column in columns])
+            else value_of(source, field, {column: record.get(column) for column in columns})
             for field, columns in self.columns.items()
             if columns
         }
@@ -148,7 +148,7 @@ class Tables:
 
     def _numbers(self, source: str, field: str, record: Mapping[str, Any]) -> float | list[float] | None:
         """None where one is missing."""
-        found = [_number(source, column, record.get(column)) for column in self.columns[field]]
+        found = [number_of(source, column, record.get(column)) for column in self.columns[field]]
         present = [number for number in found if number is not None]
         if len(present) < len(found):
             return None
@@ -171,39 +171,6 @@ def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
         logger.warning(
             "%d texts of rare labels are all kept for training: the test part lacks them", len(needed)
         )
-
-
-def _value(field: str, values: Sequence[Any]) -> Any:
-    present = [value for value in values if not _empty(value)]
-    if len(values) > 1:
-        return "\n".join(map(str, present))
-    value = values[0]
-    if not present:
-        return None if value != value else value  # of a column of numbers, where one is missing: NaN
-    if isinstance(value, bytes | list | dict):
-        return value
-    return str(value).strip() if field == "label" else str(value)
-
-
-def _number(source: str, column: str, value: Any) -> float | None:
-    if _empty(value):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.inf
-    if math.isinf(number):
-        raise UserError(
-            f"{source}: {column} is {value!r}, which is not a number: mend it, or name another column"
-        )
-    return None if math.isnan(number) else number  # as text, too, it says that there is none
-
-
-def _empty(value: Any) -> bool:
-    """None, a blank text, an empty list or object, or not a number."""
-    return (
-        value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()) or value != value
-    )
 
 
 def _key(value: Any) -> str:
