@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

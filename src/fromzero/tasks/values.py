@@ -33,7 +33,8 @@ def value_of(source: str, field: str, values: Mapping[str, Any]) -> Any:
         return "\n".join(map(str, present.values()))
     ((column, value),) = values.items()
     if not present:
-        return None if value != value else value  # of a column of numbers, where one is missing: NaN
+        # of a column of numbers, where one is missing: NaN; beside lists, an empty cell: a text
+        return None if field in LISTS or value != value else value
     if field in LISTS:
         return _list(source, field, column, value)
     if isinstance(value, bytes | list | dict):
