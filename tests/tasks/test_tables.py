@@ -144,6 +144,12 @@ def test_values_that_no_column_can_hold_are_refused(tmp_path: Path) -> None:
         ({"test": "test.csv"}, "need task.data.train"),
         ({"dataset": "imdb"}, "need task.data.train"),
         ({"dataset": "imdb", "train": {"text": "a.txt"}}, "name splits of task.data.dataset=imdb"),
+        ({"train": ["a.csv", "b.csv"]}, r"task.data.train=\['a.csv', 'b.csv'\]: name one file"),
+        ({"train": 5}, "task.data.train=5: name one file"),
+        ({"train": {"text": "t.txt", "label": 5}}, "task.data.train=.*a text file for each column"),
+        ({"train": "a.csv", "header": False}, r"task.data.header=False: name all columns, as \[label"),
+        ({"train": "a.csv", "header": "text"}, "task.data.header=text: name all columns"),
+        ({"columns": {"text": 5}}, "task.data.columns.text=5: name a column"),
         ({"columns": "review"}, r"task.data.columns=review: .*task\.data\.columns\.text="),
     ],
 )
@@ -329,3 +335,23 @@ def test_a_number_that_float32_cannot_hold_is_refused(value: str, tmp_path: Path
     tables = Tables(train=jsonl(tmp_path, f'{{"price": {value}}}'), columns={"target": "price"})
     with pytest.raises(UserError, match=r"a\.jsonl:1: price is .*, too large for float32"):
         tables.read(numbers=["target"])
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("", r"is a folder: name one of its files, or task\.data\.dataset="),
+        ("*.csv", "is no pattern: name one file"),
+        ("a.csv[::2]", r"a slice is written \[first:end\]"),
+        ("b.csv", r"b\.csv does not exist: check task\.data\.train"),
+    ],
+)
+def test_what_is_no_file_is_told_for_what_it_is(tmp_path: Path, name: str, message: str) -> None:
+    csv(tmp_path, "review,stars\na,1\n", "a.csv")
+    with pytest.raises(UserError, match=message):
+        Tables(train=str(tmp_path / name), columns=COLUMNS).fingerprint()
+
+
+def test_an_address_is_no_file() -> None:
+    with pytest.raises(UserError, match=r"a\.csv is an address: download it"):
+        Tables(train="https://example.com/a.csv", columns=COLUMNS).fingerprint()

@@ -19,7 +19,14 @@ from fromzero.artifacts.manifest import digest_named
 from fromzero.corpora.formats import no_column
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS
-from fromzero.tasks.formats import Records, dataset_records, file_records, parallel_records, split_slice
+from fromzero.tasks.formats import (
+    Records,
+    dataset_records,
+    file_records,
+    parallel_records,
+    refuse_no_file,
+    split_slice,
+)
 from fromzero.tasks.values import LISTS, empty, number_of, value_of
 
 logger = logging.getLogger(__name__)
@@ -55,6 +62,8 @@ class Tables:
             header: names of the columns of a CSV file that has none.
         """
         parts = {"train": train, "validation": validation, "test": test}
+        for split, part in parts.items():
+            _refuse_part(split, part)
         self.parts = {split: part for split, part in parts.items() if part}
         if not train and (self.parts or dataset):
             raise UserError("task.data.validation, test and dataset need task.data.train: a file or a split")
@@ -64,6 +73,11 @@ class Tables:
             )
         if not isinstance(columns, Mapping):
             raise UserError(f"task.data.columns={columns}: say of which field, as task.data.columns.text=…")
+        for field, named in columns.items():
+            if not (named is None or isinstance(named, str) or _are_names(named)):
+                raise UserError(f"task.data.columns.{field}={named}: name a column, or [several, columns]")
+        if not (header is None or _are_names(header)):
+            raise UserError(f"task.data.header={header}: name all columns, as [label, text], or say null")
         self.columns = {
             field: [named] if isinstance(named, str) else list(named or ())
             for field, named in columns.items()
@@ -78,9 +92,8 @@ class Tables:
     def fingerprint(self) -> str:
         """A digest of the files; of a data set by name, that name (what it holds is not looked at)."""
         files = dict(self._files())
-        missing = next((file for file in files.values() if not file.is_file()), None)
-        if missing is not None:
-            raise UserError(f"{missing} does not exist: check task.data.train and its like")
+        for file in files.values():
+            refuse_no_file(file)
         return digest_named(files.items()) if files else f"{self.dataset}/{self.subset}"
 
     def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
@@ -183,6 +196,20 @@ def _array(values: list[Any], field: str) -> pa.Array:
     except (pa.ArrowException, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"task.data.columns.{field}: its values are of different types ({reason})") from None
+
+
+def _refuse_part(split: str, part: Any) -> None:
+    files = list(part.values()) if isinstance(part, Mapping) else [part]
+    if part is not None and not _are_names(files):
+        raise UserError(
+            f"task.data.{split}={part}: name one file with all rows, or a text file for each column, "
+            "as {text: lines.txt, label: labels.txt}"
+        )
+
+
+def _are_names(value: Any) -> bool:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return listed and all(isinstance(one, str) for one in value)
 
 
 def _refuse_absent(records: Records, column: str, optional: str | None) -> None:
