@@ -353,5 +353,5 @@ def test_what_is_no_file_is_told_for_what_it_is(tmp_path: Path, name: str, messa
 
 
 def test_an_address_is_no_file() -> None:
-    with pytest.raises(UserError, match=r"a\.csv is an address: download it"):
+    with pytest.raises(UserError, match=r"^https://example\.com/a\.csv is an address: download it"):
         Tables(train="https://example.com/a.csv", columns=COLUMNS).fingerprint()

@@ -48,6 +48,7 @@ def refuse_no_file(file: Path) -> None:
     if file.is_dir():
         found = f"is a folder: name one of its files, or task.data.dataset={name} task.data.train=train"
     elif re.match(r"\w+:/", name):
+        name = name.replace(":/", "://", 1)  # of which `Path` makes one
         found = "is an address: download it, and name the file"
     elif name.endswith("]"):
         found = "does not exist; a slice is written [first:end], by row numbers alone"

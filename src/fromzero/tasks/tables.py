@@ -75,7 +75,9 @@ class Tables:
             raise UserError(f"task.data.columns={columns}: say of which field, as task.data.columns.text=…")
         for field, named in columns.items():
             if not (named is None or isinstance(named, str) or _are_names(named)):
-                raise UserError(f"task.data.columns.{field}={named}: name a column, or [several, columns]")
+                raise UserError(
+                    f"task.data.columns.{field}={named}: name a column or [several], numbers in quotes"
+                )
         if not (header is None or _are_names(header)):
             raise UserError(f"task.data.header={header}: name all columns, as [label, text], or say null")
         self.columns = {
