@@ -102,7 +102,8 @@ def test_what_is_not_text_is_skipped_and_the_byte_named(folder: Path) -> None:
     (folder / "cut.txt.zst").write_bytes(zstandard.compress(os.urandom(1000))[:500])
     os.mkfifo(folder / "pipe")
     assert reasons(TextFiles([str(folder)])) == {
-        "image.png": "is not UTF-8 (byte 0x89 at 0): convert it, e.g. iconv -f GB18030 -t UTF-8",
+        "image.png": "is not UTF-8 (byte 0x89 at 0): convert it, iconv -f ENCODING -t UTF-8, "
+        "where ENCODING is that of the file: CP1252, GB18030, SHIFT_JIS, …",
         "nul.txt": "is not text (byte 3 is NUL)",
         "empty.txt": "is empty",
         "gone.txt": "is not a regular file",

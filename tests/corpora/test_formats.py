@@ -74,7 +74,13 @@ def test_a_cell_that_swallows_the_file_is_given_up(tmp_path: Path, monkeypatch: 
 def test_bytes_that_are_no_text_spoil_their_record_alone_even_within_quotes(tmp_path: Path) -> None:
     content = b'a,b\n1,"two\n\xff\n\xfelines"\n3,4\n'
     assert read(tmp_path / "a.csv", content) == [
-        (2, Bad("is not UTF-8 (byte 0xff at 11): convert it, e.g. iconv -f GB18030 -t UTF-8")),
+        (
+            2,
+            Bad(
+                "is not UTF-8 (byte 0xff at 11): convert it, iconv -f ENCODING -t UTF-8, "
+                "where ENCODING is that of the file: CP1252, GB18030, SHIFT_JIS, …"
+            ),
+        ),
         (5, {"a": "3", "b": "4"}),
     ]
     (_, bad), (number, _) = read(tmp_path / "b.jsonl", b'{"a": "\xba\xc3"}\n{}\n')

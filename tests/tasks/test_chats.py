@@ -121,9 +121,28 @@ def test_chats_of_all_kinds_of_data_sets_become_one_kind() -> None:
     assert chat_of({"from": "gpt", "content": None}, "") == [{"role": "assistant", "content": ""}]
 
 
+def test_parts_of_a_text_are_one_and_others_are_refused() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": " b"}]
+    assert chat_of([{"role": "user", "content": parts}], "") == chat("a b")
+    picture = [*parts, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(UserError, match=r"a\.json:7: a part of a message is of type 'image_url'"):
+        chat_of([{"role": "user", "content": picture}], "a.json:7")
+    with pytest.raises(UserError, match=r"a\.json:7: a message is .*, not a text"):
+        chat_of([{"role": "user", "content": {"text": "a"}}], "a.json:7")
+
+
+def test_an_answer_to_nothing_is_read_but_not_learnt(tokenizer: Any) -> None:
+    greeted = [{"role": "assistant", "content": "Hi"}, *chat("Go.", "Gone.")]
+    (example,) = chat_examples(tokenizer, [greeted], 200, 50, learnt=True)
+    read, learnt = preview(tokenizer, example).split("⟦")
+    assert "Assistant:\nHi" in read and learnt.startswith("Gone.")
+
+
 def test_somebody_unknown_is_named_with_the_row() -> None:
     with pytest.raises(UserError, match=r"chats\.json:7: somebody called 'bing' speaks"):
         chat_of([{"from": "bing", "value": "a"}], "chats.json:7")
+    with pytest.raises(UserError, match=r"chats\.json:7: somebody called \['user'\] speaks"):
+        chat_of([{"role": ["user"], "content": "a"}], "chats.json:7")
     with pytest.raises(UserError, match=r"chats\.json:7: no chat, but '3'"):
         chat_of(3, "chats.json:7")
 

@@ -22,6 +22,12 @@ def test_labels_are_those_of_the_training_part_in_order() -> None:
     assert labels_of(examples("cab", "aa", "bb")) == ["a", "b", "c"]
 
 
+def test_more_of_one_text_is_not_asked_for() -> None:
+    same = table_of([{"text": "a", "label": f"{n % 2}", "split": "train", "source": ""} for n in range(9)])
+    with pytest.raises(UserError, match=r"all 9 texts are the same: there is nothing to tell apart"):
+        labels_of(same)
+
+
 @pytest.mark.parametrize(
     "parts, message",
     [

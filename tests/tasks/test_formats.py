@@ -42,6 +42,11 @@ def test_quoted_line_breaks_commas_and_a_byte_order_mark_are_read_and_texts_stay
     ]
 
 
+def test_several_columns_may_have_no_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "reviews.csv", "review,,\na,,\n")
+    assert rows(path) == [(2, {"review": "a", "": ""})]
+
+
 def test_tabs_separate_the_columns_of_a_tsv(tmp_path: Path) -> None:
     path = written(tmp_path, "reviews.tsv", "review\tstars\na, b\t1\n")
     assert rows(path) == [(2, {"review": "a, b", "stars": "1"})]
@@ -121,6 +126,15 @@ def test_parallel_files_of_different_length_are_refused(tmp_path: Path) -> None:
     "name, content, message",
     [
         ("a.csv", "review,stars\n好,1\n".encode("gb18030"), r"not UTF-8 \(byte 0xba at 13\).*iconv"),
+        (
+            "a.csv",
+            "review,stars\n好,1\n".encode("utf-16"),
+            r"a\.csv, line 1 is not UTF-8 .* but UTF-16: .*iconv",
+        ),
+        ("a.csv", gzip.compress(b"review,stars\na,1\n"), r"is not UTF-8 .* but compressed by gzip: add \.gz"),
+        ("a.csv", "review,stars, review\na,1,b\n", r"a\.csv, line 1 names two columns 'review': rename one"),
+        ("a.csv", "review;stars\na, b;1\n", r"a\.csv, line 1 is separated by ';': save the file with commas"),
+        ("a.csv", "review\tstars\na\t1\n", r"a\.csv, line 1 is separated by tabs: name the file \.tsv"),
         ("a.csv", "review,stars\na,b,1\n", "line 2 has 3 cells under 2 column names"),
         ("a.csv", 'review,stars\n"a,1\n', "line 2 is not CSV: unexpected end of data"),
         ("a.csv", "", "a.csv is empty"),

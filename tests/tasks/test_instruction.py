@@ -173,6 +173,20 @@ def test_an_answer_may_be_a_number(tmp_path: Path) -> None:
     assert task.examples(None)["target"].to_pylist() == ["0"] * 6
 
 
+def test_an_answer_may_be_a_message_but_no_other_list(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "Ho"}
+    task = of(tmp_path, [{"p": "Hi", "a": [said]}], messages=None, prompt="p", answer="a")
+    assert task.examples(None)["target"].to_pylist() == ["Ho"] * 3
+    task = of(tmp_path, [{"p": "Hi", "a": ["Ho"]}], messages=None, prompt="p", answer="a")
+    with pytest.raises(UserError, match=r"own\.json:1: no chat"):
+        task.examples(None)
+
+
+def test_a_chat_in_which_nothing_is_asked_cannot_be_answered(task: Instruction) -> None:
+    with pytest.raises(UserError, match="nothing is asked"):
+        task.blank({"messages": [{"role": "assistant", "content": "Hi"}]}, {})
+
+
 def test_a_chat_keeps_its_group(tmp_path: Path) -> None:
     task = of(tmp_path, [{"p": "Hi", "a": "Ho", "t": "x"}], messages=None, prompt="p", answer="a", group="t")
     assert task.examples(None)["group"].to_pylist() == ["x"] * 3

@@ -79,7 +79,8 @@ def test_labels_of_users_are_lists_or_texts_with_a_separator_and_may_be_none(tmp
             ]
         )
     )
-    for name in ("a.csv", "b.jsonl"):
+    (tmp_path / "c.csv").write_text("plot,genres\nx,\"['war', 'drama']\"\ny,\nz,['war']\n")
+    for name in ("a.csv", "b.jsonl", "c.csv"):
         file = str(tmp_path / name)
         data = Tables(train=file, validation=file, test=file, columns={"text": "plot", "labels": "genres"})
         own = MultilabelClassification(max_tokens=64, data=data, separator=";")

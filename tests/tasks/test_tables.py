@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,12 @@ def test_values_that_no_column_can_hold_are_refused(tmp_path: Path) -> None:
         ({"test": "test.csv"}, "need task.data.train"),
         ({"dataset": "imdb"}, "need task.data.train"),
         ({"dataset": "imdb", "train": {"text": "a.txt"}}, "name splits of task.data.dataset=imdb"),
+        ({"train": ["a.csv", "b.csv"]}, r"task.data.train=\['a.csv', 'b.csv'\]: name one file"),
+        ({"train": 5}, "task.data.train=5: name one file"),
+        ({"train": {"text": "t.txt", "label": 5}}, "task.data.train=.*a text file for each column"),
+        ({"train": "a.csv", "header": False}, r"task.data.header=False: name all columns, as \[label"),
+        ({"train": "a.csv", "header": "text"}, "task.data.header=text: name all columns"),
+        ({"columns": {"text": 5}}, "task.data.columns.text=5: name a column"),
         ({"columns": "review"}, r"task.data.columns=review: .*task\.data\.columns\.text="),
     ],
 )
@@ -237,3 +244,114 @@ def test_what_is_no_number_is_refused_where_one_is_asked_for(value: str, tmp_pat
     tables = Tables(train=csv(tmp_path, f"price\n1\n{value}\n"), columns={"target": "price"})
     with pytest.raises(UserError, match=rf"reviews\.csv:3: price is '{value}', which is not a number"):
         tables.read(numbers=["target"])
+
+
+def jsonl(folder: Path, *rows: str) -> str:
+    return csv(folder, "".join(f"{row}\n" for row in rows), "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    "cell, labels",
+    [
+        ("['drama', \"o'war\"]", ["drama", "o'war"]),
+        ('["drama","war"]', ["drama", "war"]),
+        (" [1, 2.0] ", ["1", "2"]),
+        ("[]", []),
+        ("drama,war", "drama,war"),
+    ],
+)
+def test_a_cell_that_holds_a_list_is_that_list(tmp_path: Path, cell: str, labels: Any) -> None:
+    file = jsonl(tmp_path, json.dumps({"a": "x", "b": cell}))
+    tables = Tables(train=file, validation=file, test=file, columns={"text": "a", "labels": "b"})
+    assert tables.read(optional=["labels"])["labels"].to_pylist() == [labels] * 3
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ("['drama' 'war']", "which is no list: write"),
+        ("[drama, war]", "which is no list: write"),
+        ({"drama": 1}, "must be a list of texts"),
+        ([["drama"]], "must be a list of texts"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused_with_its_row(tmp_path: Path, value: Any, message: str) -> None:
+    file = jsonl(tmp_path, json.dumps({"a": "x", "b": value}))
+    with pytest.raises(UserError, match=rf"a\.jsonl:1: b is .*{message}"):
+        Tables(train=file, columns={"text": "a", "labels": "b"}).read(optional=["labels"])
+
+
+def test_a_text_between_brackets_stays_a_text_and_a_null_word_is_refused(tmp_path: Path) -> None:
+    columns = {"tokens": "a", "tags": "b"}
+    file = jsonl(tmp_path, '{"a": "[1] Smith [2]", "b": "O O O"}')
+    assert read(file, columns)[0]["tokens"] == "[1] Smith [2]"
+    for field in ("a", "b"):
+        row = {"a": ["x", "y"], "b": ["O", "O"]} | {field: ["x", None]}
+        with pytest.raises(UserError, match=rf"a\.jsonl:1: {field} has a null among its 2 values"):
+            read(jsonl(tmp_path, json.dumps(row)), columns)
+
+
+def test_a_list_that_may_be_empty_needs_its_column_all_the_same(tmp_path: Path) -> None:
+    file = csv(tmp_path, "review\na\n")
+    with pytest.raises(UserError, match=r"no column 'labels', only 'review'$"):
+        Tables(train=file, columns={"text": "review", "labels": "labels"}).read(optional=["labels"])
+    with pytest.raises(UserError, match=r"task\.data\.columns\.labels is null"):
+        Tables(train=file, columns={"text": "review", "labels": None}).read(optional=["labels"])
+
+
+@pytest.mark.parametrize("field", ["text", "label", "tokens", "chat"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_half_a_character_is_refused_with_its_row(tmp_path: Path, field: str, nested: bool) -> None:
+    value = ["\ud83d"] if nested and field in ("tokens", "chat") else "a\ud83d"
+    file = jsonl(tmp_path, '{"x": "a"}', json.dumps({"x": value}))
+    with pytest.raises(UserError, match=r"a\.jsonl:2: x holds half a character, '\\ud83d'"):
+        read(file, {field: "x"})
+
+
+@pytest.mark.parametrize("value, kind", [({"a": 1}, "an object"), (["a"], "a list")])
+@pytest.mark.parametrize("columns", [{"text": "x"}, {"label": "x"}, {"text": ["x", "y"]}])
+def test_what_is_no_text_is_refused_where_one_is_asked_for(
+    tmp_path: Path, value: Any, kind: str, columns: Any
+) -> None:
+    file = jsonl(tmp_path, json.dumps({"x": value, "y": "b"}))
+    with pytest.raises(UserError, match=rf"a\.jsonl:1: x is {kind}, not a text"):
+        read(file, columns)
+
+
+def test_bytes_are_no_text(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [b"a"]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet:1: x is bytes, not a text"):
+        read(str(tmp_path / "a.parquet"), {"text": "x"})
+
+
+def test_a_whole_number_is_one_label_however_it_is_written_but_texts_stay(tmp_path: Path) -> None:
+    file = jsonl(tmp_path, '{"x": 1.0, "y": 1.0}', '{"x": 2.5, "y": 1}')
+    rows = read(file, {"text": "x", "label": "y"})
+    assert [(row["text"], row["label"]) for row in rows[:2]] == [("1.0", "1"), ("2.5", "1")]
+
+
+@pytest.mark.parametrize("value", ["1e200", "-1e39", "9" * 401])
+def test_a_number_that_float32_cannot_hold_is_refused(value: str, tmp_path: Path) -> None:
+    tables = Tables(train=jsonl(tmp_path, f'{{"price": {value}}}'), columns={"target": "price"})
+    with pytest.raises(UserError, match=r"a\.jsonl:1: price is .*, too large for float32"):
+        tables.read(numbers=["target"])
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("", r"is a folder: name one of its files, or task\.data\.dataset="),
+        ("*.csv", "is no pattern: name one file"),
+        ("a.csv[::2]", r"a slice is written \[first:end\]"),
+        ("b.csv", r"b\.csv does not exist: check task\.data\.train"),
+    ],
+)
+def test_what_is_no_file_is_told_for_what_it_is(tmp_path: Path, name: str, message: str) -> None:
+    csv(tmp_path, "review,stars\na,1\n", "a.csv")
+    with pytest.raises(UserError, match=message):
+        Tables(train=str(tmp_path / name), columns=COLUMNS).fingerprint()
+
+
+def test_an_address_is_no_file() -> None:
+    with pytest.raises(UserError, match=r"^https://example\.com/a\.csv is an address: download it"):
+        Tables(train="https://example.com/a.csv", columns=COLUMNS).fingerprint()

@@ -125,6 +125,14 @@ def test_a_single_feature_needs_no_list(tmp_path: Path) -> None:
     assert examples["features"].to_pylist() == [[50], [70]]
 
 
+def test_several_targets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "houses.csv").write_text("area,price\n50,100\n70,200\n")
+    columns = {"features": "area", "target": ["price", "area"]}
+    own = TabularRegression(network=MLP, data=Tables(train=str(tmp_path / "houses.csv"), columns=columns))
+    with pytest.raises(UserError, match=r"task\.data\.columns\.target names a list of columns: name one"):
+        own.facts(own.examples(None))
+
+
 def test_features_that_are_not_named_are_asked_for(tmp_path: Path) -> None:
     (tmp_path / "houses.csv").write_text("area,price\n50,100\n")
     data = Tables(train=str(tmp_path / "houses.csv"), columns={"features": None, "target": "price"})

@@ -139,6 +139,18 @@ def test_words_and_tags_of_users_are_lists_or_texts(as_text: bool, tmp_path: Pat
     assert [found["text"][start:][:2] for start in found["starts"]] == ["Dr", "No", "é"]
 
 
+@pytest.mark.parametrize("tags, numbers", [([0, 1], True), ("0 1", True), (["O", "1"], False)])
+def test_tags_that_are_numbers_are_warned_of(
+    tags: Any, numbers: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "ner.jsonl"
+    file.write_text(json.dumps({"tokens": ["Dr", "No"], "tags": tags}) + "\n")
+    data = Tables(train=str(file), validation=str(file), columns={"tokens": "tokens", "tags": "tags"})
+    with caplog.at_level(logging.WARNING):
+        TokenClassification(max_tokens=64, data=data).examples(None)
+    assert ("the tags are numbers: none of them is O" in caplog.text) == numbers
+
+
 def test_baseline_knows_the_word_alone_and_takes_unseen_words_for_rare_ones(
     task: TokenClassification,
 ) -> None:

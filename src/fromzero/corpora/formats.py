@@ -6,8 +6,10 @@ records. What a record holds stays as it is: texts of a CSV, numbers, lists and 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -30,6 +32,15 @@ LARGEST_CELL = 2**28
 """Characters of one cell of a CSV file: a missing quote swallows all that follows, at four bytes each."""
 
 BLOCK = 2**20
+
+SIGNATURES = {
+    codecs.BOM_UTF16_LE: "UTF-16: convert it, iconv -f UTF-16 -t UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16: convert it, iconv -f UTF-16 -t UTF-8",
+    b"\x1f\x8b": "compressed by gzip: add .gz to its name",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: add .zst to its name",
+    b"PK\x03\x04": "a zip archive, as .xlsx is: save it as CSV",
+}
+"""What a file begins with -> what it is, and the way out."""
 
 TOO_LARGE = f"is larger than {LARGEST:,} bytes: split it"
 UNTRUSTED = "what is behind it cannot be trusted"
@@ -222,6 +233,9 @@ def _csv(stream: BinaryIO, delimiter: str, header: Sequence[str] | None) -> Iter
                 return
         elif columns is None:
             columns = [name.strip() for name in cells]
+            if reason := _misread(columns, delimiter):
+                yield number, Bad(reason)
+                return
         elif len(cells) == len(columns):
             yield number, dict(zip(columns, cells, strict=True))
         elif cells:  # a blank line is no row
@@ -230,6 +244,19 @@ def _csv(stream: BinaryIO, delimiter: str, header: Sequence[str] | None) -> Iter
                 yield number, Bad(f"{reason} (is a quote missing?); {UNTRUSTED}")
                 return
             yield number, Bad(reason)
+
+
+def _misread(names: Sequence[str], delimiter: str) -> str:
+    """Why no row can be read under these names of columns, if none can; several may have no name."""
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        return f"names two columns {twice[0]!r}: rename one"
+    if delimiter == "," and len(names) == 1:
+        if "\t" in names[0]:
+            return "is separated by tabs: name the file .tsv"
+        if ";" in names[0]:
+            return "is separated by ';': save the file with commas"
+    return ""
 
 
 def _parquet(stream: BinaryIO, piece: Piece, columns: Collection[str]) -> Iterator[Numbered]:
@@ -267,10 +294,12 @@ def _decoded(content: bytes, position: int = 0) -> str | Bad:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        place = position + error.start
+        place = f"byte {content[error.start]:#04x} at {position + error.start}"
+        if not position and (known := next((of for of in SIGNATURES if content.startswith(of)), None)):
+            return Bad(f"is not UTF-8 ({place}) but {SIGNATURES[known]}")
         return Bad(
-            f"is not UTF-8 (byte {content[error.start]:#04x} at {place}): convert it, "
-            "e.g. iconv -f GB18030 -t UTF-8"
+            f"is not UTF-8 ({place}): convert it, iconv -f ENCODING -t UTF-8, where ENCODING is that of "
+            "the file: CP1252, GB18030, SHIFT_JIS, …"
         )
     return text if position else text.removeprefix("\ufeff")
 

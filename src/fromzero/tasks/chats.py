@@ -47,7 +47,7 @@ def chat_of(value: Any, source: str) -> Chat:
     """A chat as data sets write it, `role` and `content` or `from` and `value`; one text is what a user says.
 
     Raises:
-        UserError: it is none, or somebody else speaks in it.
+        UserError: it is none, somebody else speaks in it, or something is said that is no text.
     """
     if isinstance(value, str):
         return [{"role": "user", "content": value.strip("\n")}]
@@ -62,9 +62,22 @@ def _message(message: Mapping[str, Any], source: str) -> dict[str, str]:
         return next((message[name] for name in names if message.get(name) is not None), "")
 
     said, content = first("role", "from"), first("content", "value")
-    if said not in ROLES:
+    if not isinstance(said, str) or said not in ROLES:
         raise UserError(f"{source}: somebody called {said!r} speaks, and not one of {', '.join(ROLES)}")
-    return {"role": ROLES[said], "content": str(content).strip("\n")}
+    return {"role": ROLES[said], "content": _said(content, source).strip("\n")}
+
+
+def _said(content: Any, source: str) -> str:
+    """A text, or parts of one as OpenAI writes them: `[{type: text, text: …}]`."""
+    if isinstance(content, Mapping | bytes):
+        raise UserError(f"{source}: a message is {str(content)[:60]!r}, not a text: write content: …")
+    if not isinstance(content, list):
+        return str(content)
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else part
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise UserError(f"{source}: a part of a message is of type {kind!r}: only text can be learnt")
+    return "".join(part["text"] for part in content)
 
 
 def chat_text(chat: Chat) -> str:
@@ -156,13 +169,15 @@ def _spaced(found: re.Match[str]) -> str:
 def _pieces(tokenizer: Any, chat: Chat) -> Iterator[tuple[str, bool]]:
     """The text of the chat, cut before each answer and after its `eos`; whether the piece is an answer.
 
+    What begins a chat answers nothing, and is read as what comes before the next answer.
+
     Raises:
         UserError: the template ends answers by something else, or writes a message another way once others
             follow, so that what is learnt would not be what is asked for.
     """
     done, eos = "", tokenizer.eos_token
     for place, message in enumerate(chat):
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and place > 0:
             asked = _rendered(tokenizer, chat[:place], add_generation_prompt=True)
             answered = _rendered(tokenizer, chat[: place + 1])
             end = answered.rfind(eos) + len(eos)

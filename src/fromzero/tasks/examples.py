@@ -43,8 +43,12 @@ def labels_of(examples: pa.Table) -> list[str]:
 
 
 def refuse_small_parts(examples: pa.Table) -> None:
+    """Equal texts stay in one part: where there are no others, more of them do not help."""
+    texts = set(examples["text"].to_pylist()) if "text" in examples.column_names else set()
     for split in SPLITS:
         if (rows := len(part(examples, split))) < FEWEST_ROWS:
+            if len(texts) == 1 < len(examples):
+                raise UserError(f"all {len(examples)} texts are the same: there is nothing to tell apart")
             raise UserError(
                 f"the {split} part has {rows} usable examples, at least {FEWEST_ROWS} are needed: "
                 f"give it more"

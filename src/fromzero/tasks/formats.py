@@ -36,6 +36,27 @@ def split_slice(path: str) -> tuple[Path, slice | None]:
     return Path(name), slice(first, end)
 
 
+def refuse_no_file(file: Path) -> None:
+    """Says what `task.data.train` or its like names instead.
+
+    Raises:
+        UserError: it is no file.
+    """
+    if file.is_file():
+        return
+    name, found = str(file), "does not exist: check task.data.train and its like"
+    if file.is_dir():
+        found = f"is a folder: name one of its files, or task.data.dataset={name} task.data.train=train"
+    elif re.match(r"\w+:/", name):
+        name = name.replace(":/", "://", 1)  # of which `Path` makes one
+        found = "is an address: download it, and name the file"
+    elif name.endswith("]"):
+        found = "does not exist; a slice is written [first:end], by row numbers alone"
+    elif set(name) & set("*?"):
+        found = "does not exist, and is no pattern: name one file, with all rows in it"
+    raise UserError(f"{name} {found}")
+
+
 def file_records(path: str, header: Sequence[str] | None) -> Records:
     """The records of one file, or of a slice of it.
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.tasks.chat_tables import chat_rows, origin
-from fromzero.tasks.chats import Chat, chat_examples, chat_text, preview, with_template
+from fromzero.tasks.chats import Chat, chat_examples, chat_of, chat_text, preview, with_template
 from fromzero.tasks.function_examples import Row, function_examples
 from fromzero.tasks.functions import Function
 from fromzero.tasks.generation import GenerationTask
@@ -70,6 +70,8 @@ class Instruction(GenerationTask):
         chat = list(row["messages"])
         while chat and chat[-1]["role"] == "assistant":
             chat = chat[:-1]
+        if not chat:
+            raise UserError("a chat in which nothing is asked: end its messages by one of a user")
         return {"messages": [*chat, {"role": "assistant", "content": ""}]}
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -103,7 +105,8 @@ def _answered(data: Tables) -> list[Row]:
     for row in given:
         chat = row["messages"]
         if row.get("answer"):
-            chat = [*chat, {"role": "assistant", "content": row["answer"].strip("\n")}]
+            (*_, answer) = chat_of(row["answer"], row["source"])
+            chat = [*chat, {"role": "assistant", "content": answer["content"]}]
         while chat and not (chat[-1]["role"] == "assistant" and chat[-1]["content"]):
             chat = chat[:-1]
         if len(chat) > 1:

@@ -66,7 +66,7 @@ class MultilabelClassification(TextTask):
     def _labels(self, value: Any) -> list[str]:
         """Sorted, each once."""
         parts = value.split(self.separator) if isinstance(value, str) else value or []
-        return sorted({str(one).strip() for one in parts} - {""})
+        return sorted({one.strip() for one in parts} - {""})
 
     def facts(self, examples: pa.Table) -> Facts:
         refuse_small_parts(examples)

@@ -32,8 +32,10 @@ def target_facts(examples: pa.Table) -> Facts:
     """`target_mean` and `target_sd` of the training part.
 
     Raises:
-        UserError: a part is too small, or all its targets are the same.
+        UserError: a part is too small, all its targets are the same, or several columns hold them.
     """
+    if pa.types.is_list(examples["target"].type):
+        raise UserError("task.data.columns.target names a list of columns: name one, without brackets")
     refuse_small_parts(examples)
     targets = np.array(part(examples, "train")["target"].to_pylist(), dtype=float)
     if np.ptp(targets) == 0:

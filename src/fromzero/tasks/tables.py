@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +19,15 @@ from fromzero.artifacts.manifest import digest_named
 from fromzero.corpora.formats import no_column
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS
-from fromzero.tasks.formats import Records, dataset_records, file_records, parallel_records, split_slice
+from fromzero.tasks.formats import (
+    Records,
+    dataset_records,
+    file_records,
+    parallel_records,
+    refuse_no_file,
+    split_slice,
+)
+from fromzero.tasks.values import LISTS, empty, number_of, value_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +62,8 @@ class Tables:
             header: names of the columns of a CSV file that has none.
         """
         parts = {"train": train, "validation": validation, "test": test}
+        for split, part in parts.items():
+            _refuse_part(split, part)
         self.parts = {split: part for split, part in parts.items() if part}
         if not train and (self.parts or dataset):
             raise UserError("task.data.validation, test and dataset need task.data.train: a file or a split")
@@ -64,6 +73,13 @@ class Tables:
             )
         if not isinstance(columns, Mapping):
             raise UserError(f"task.data.columns={columns}: say of which field, as task.data.columns.text=…")
+        for field, named in columns.items():
+            if not (named is None or isinstance(named, str) or _are_names(named)):
+                raise UserError(
+                    f"task.data.columns.{field}={named}: name a column or [several], numbers in quotes"
+                )
+        if not (header is None or _are_names(header)):
+            raise UserError(f"task.data.header={header}: name all columns, as [label, text], or say null")
         self.columns = {
             field: [named] if isinstance(named, str) else list(named or ())
             for field, named in columns.items()
@@ -78,9 +94,8 @@ class Tables:
     def fingerprint(self) -> str:
         """A digest of the files; of a data set by name, that name (what it holds is not looked at)."""
         files = dict(self._files())
-        missing = next((file for file in files.values() if not file.is_file()), None)
-        if missing is not None:
-            raise UserError(f"{missing} does not exist: check task.data.train and its like")
+        for file in files.values():
+            refuse_no_file(file)
         return digest_named(files.items()) if files else f"{self.dataset}/{self.subset}"
 
     def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
@@ -94,7 +109,7 @@ class Tables:
             UserError: a file or column is missing, a file is damaged, a number is none, or no row is left.
         """
         unnamed = [field for field, columns in self.columns.items() if not columns]
-        if required := [field for field in unnamed if field not in optional]:
+        if required := [field for field in unnamed if field not in set(optional) - LISTS]:
             raise UserError(f"task.data.columns.{required[0]} is null, but the task needs it: name a column")
         rows = {split: self._rows(split, optional, numbers) for split in self.parts}
         first = next(field for field, columns in self.columns.items() if columns)
@@ -125,10 +140,10 @@ class Tables:
         records = self._records(self.parts[split])
         for field, columns in self.columns.items():
             for column in columns:
-                _refuse_absent(records, column, field if field in optional else None)
+                _refuse_absent(records, column, field if field in set(optional) - LISTS else None)
         required = [field for field, columns in self.columns.items() if columns and field not in optional]
         rows = [self._row(f"{records.name}:{at}", split, record, numbers) for at, record in records.rows]
-        full = [row for row in rows if not any(_empty(row[field]) for field in required)]
+        full = [row for row in rows if not any(empty(row[field]) for field in required)]
         if not full:
             raise UserError(f"{records.name} has no row with {' and '.join(required)}: name other columns")
         if lacking := len(rows) - len(full):
@@ -140,7 +155,7 @@ class Tables:
         fields = {
             field: self._numbers(source, field, record)
             if field in numbers
-            else _value(field, [record.get(column) for column in columns])
+            else value_of(source, field, {column: record.get(column) for column in columns})
             for field, columns in self.columns.items()
             if columns
         }
@@ -148,7 +163,7 @@ class Tables:
 
     def _numbers(self, source: str, field: str, record: Mapping[str, Any]) -> float | list[float] | None:
         """None where one is missing."""
-        found = [_number(source, column, record.get(column)) for column in self.columns[field]]
+        found = [number_of(source, column, record.get(column)) for column in self.columns[field]]
         present = [number for number in found if number is not None]
         if len(present) < len(found):
             return None
@@ -173,39 +188,6 @@ def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
         )
 
 
-def _value(field: str, values: Sequence[Any]) -> Any:
-    present = [value for value in values if not _empty(value)]
-    if len(values) > 1:
-        return "\n".join(map(str, present))
-    value = values[0]
-    if not present:
-        return None if value != value else value  # of a column of numbers, where one is missing: NaN
-    if isinstance(value, bytes | list | dict):
-        return value
-    return str(value).strip() if field == "label" else str(value)
-
-
-def _number(source: str, column: str, value: Any) -> float | None:
-    if _empty(value):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.inf
-    if math.isinf(number):
-        raise UserError(
-            f"{source}: {column} is {value!r}, which is not a number: mend it, or name another column"
-        )
-    return None if math.isnan(number) else number  # as text, too, it says that there is none
-
-
-def _empty(value: Any) -> bool:
-    """None, a blank text, an empty list or object, or not a number."""
-    return (
-        value is None or value in ([], {}) or (isinstance(value, str) and not value.strip()) or value != value
-    )
-
-
 def _key(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
@@ -216,6 +198,20 @@ def _array(values: list[Any], field: str) -> pa.Array:
     except (pa.ArrowException, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"task.data.columns.{field}: its values are of different types ({reason})") from None
+
+
+def _refuse_part(split: str, part: Any) -> None:
+    files = list(part.values()) if isinstance(part, Mapping) else [part]
+    if part is not None and not _are_names(files):
+        raise UserError(
+            f"task.data.{split}={part}: name one file with all rows, or a text file for each column, "
+            "as {text: lines.txt, label: labels.txt}"
+        )
+
+
+def _are_names(value: Any) -> bool:
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    return listed and all(isinstance(one, str) for one in value)
 
 
 def _refuse_absent(records: Records, column: str, optional: str | None) -> None:

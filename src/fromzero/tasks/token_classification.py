@@ -48,7 +48,14 @@ class TokenClassification(TextTask):
         if self.data is None:
             assert corpus is not None  # `reads_corpus` says so
             return function_roles(corpus)
-        return pa.Table.from_pylist([_words_and_tags(row) for row in self.data.read().to_pylist()])
+        examples = pa.Table.from_pylist([_words_and_tags(row) for row in self.data.read().to_pylist()])
+        if all(tag.isdigit() for tag in _counts(examples)):
+            logger.warning(
+                "the tags are numbers: none of them is %s, so each word counts as a span, "
+                "those of no entity, too; write their names, as O and B-PER, in place of the numbers",
+                OTHER,
+            )
+        return examples
 
     def facts(self, examples: pa.Table) -> Facts:
         refuse_small_parts(examples)
@@ -175,8 +182,8 @@ def _words_and_tags(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "text": " ".join(tokens), "tokens": tokens, "starts": starts, "tags": tags}
 
 
-def _parts(value: Any) -> list[str]:
-    return value.split() if isinstance(value, str) else [str(one) for one in value]
+def _parts(value: str | list[str]) -> list[str]:
+    return value.split() if isinstance(value, str) else value
 
 
 def _counts(table: pa.Table) -> Counter[str]:
