@@ -131,7 +131,11 @@ def test_parallel_files_of_different_length_are_refused(tmp_path: Path) -> None:
             "review,stars\n好,1\n".encode("utf-16"),
             r"a\.csv, line 1 is not UTF-8 .* but UTF-16: .*iconv",
         ),
-        ("a.csv", gzip.compress(b"review,stars\na,1\n", mtime=0), r"is not UTF-8 .* but compressed by gzip: add \.gz"),
+        (
+            "a.csv",
+            gzip.compress(b"review,stars\na,1\n", mtime=0),
+            r"is not UTF-8 .* but compressed by gzip: add \.gz",
+        ),
         ("a.csv", "review,stars, review\na,1,b\n", r"a\.csv, line 1 names two columns 'review': rename one"),
         ("a.csv", "review;stars\na, b;1\n", r"a\.csv, line 1 is separated by ';': save the file with commas"),
         ("a.csv", "review\tstars\na\t1\n", r"a\.csv, line 1 is separated by tabs: name the file \.tsv"),
