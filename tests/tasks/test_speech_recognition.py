@@ -60,6 +60,25 @@ def made(ours: SpeechRecognition, train: pa.Table) -> tuple[Any, Any, dict[str, 
     return processor, ours.model(None, processor, {}, random=False), batch
 
 
+def test_a_published_model_may_lack_what_only_training_reads_but_not_its_head(
+    train: pa.Table, tmp_path: Path
+) -> None:
+    ours = task(partial(Wav2Vec2Config, **{**WAV2VEC2, "mask_time_prob": 0.1}))
+    processor, model, batch = made(ours, train)
+    weights = model.state_dict()
+    model.save_pretrained(
+        tmp_path, state_dict={name: one for name, one in weights.items() if "masked_spec_embed" not in name}
+    )
+    assert ours.predict(ours.load(tmp_path).eval(), batch, processor) == ours.predict(
+        model.eval(), batch, processor
+    )
+    model.save_pretrained(
+        tmp_path, state_dict={name: one for name, one in weights.items() if "lm_head" not in name}
+    )
+    with pytest.raises(UserError, match=r"lacks 2 weights, e.g. lm_head"):
+        ours.load(tmp_path)
+
+
 def test_a_network_learns_to_read_a_few_numbers(train: pa.Table) -> None:
     ours = task()
     processor, model, batch = made(ours, train)
