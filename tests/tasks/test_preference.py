@@ -110,6 +110,8 @@ def test_random_weights_are_weighed_against_themselves_before_they_learn(
     assert max(map(abs, margins)) < 0.3  # one token more in an answer is worth 2.8 of the reference
     model.save_pretrained(tmp_path)
     assert [one["margin"] for one in task.predict(task.load(tmp_path).eval(), batch, processor)] == margins
+    again = task.model(tmp_path, processor, {}, random=False).eval()
+    assert [one["margin"] for one in task.predict(again, batch, processor)] != margins
 
 
 def test_the_loss_is_equation_7(

@@ -13,6 +13,7 @@ import torch
 from transformers import BertConfig, LlamaConfig
 
 from fromzero.errors import UserError
+from fromzero.tasks.code_generation import CodeGeneration
 from fromzero.tasks.examples import SPLITS, part
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.token_classification import TokenClassification
@@ -92,6 +93,18 @@ def test_a_tag_may_hang_on_what_follows_the_word(network: Any, tiny_base: Path, 
         logits = one(**{name: batch[name][:, 0] for name in ("input_ids", "attention_mask")}).logits
         first, second = (logits[row, at[row]] for row in range(2))
         assert not torch.allclose(first, second, atol=1e-4)
+
+
+def test_who_reads_both_ways_can_be_taught_to_write_and_does_not_look_ahead(
+    task: TokenClassification, tiny_base: Path, tmp_path: Path
+) -> None:
+    processor = task.processor(tiny_base, FEW)
+    task.model(tiny_base, processor, FACTS, random=False).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    writes = CodeGeneration(max_tokens=64, max_new_tokens=16, network=str(tmp_path))
+    model = writes.model(None, writes.processor(None, FEW), {}, random=False).eval()
+    first, second = (model(torch.tensor([[5, 6, last]])).logits[0, 0] for last in (7, 8))
+    assert torch.equal(first, second)
 
 
 def test_a_long_text_is_read_in_windows_and_says_a_tag_for_each_word(

@@ -103,8 +103,7 @@ class Preference(Instruction):
 
     def model(self, base: Path | None, processor: Any, facts: Facts, *, random: bool) -> PreTrainedModel:
         model = super().model(base, processor.tokenizer, facts, random=random)
-        if random:
-            model.config.reference = UNIFORM
+        model.config.reference = UNIFORM if random else None  # a checkpoint may have been such a comparison
         return model
 
     def examples(self, corpus: Path | None) -> pa.Table:

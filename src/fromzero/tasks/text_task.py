@@ -113,8 +113,9 @@ class TextTask:
                 "forced_eos_token_id": processor.eos_token_id,
             }
         model = network_model(self.auto_class, base, self.network, random=random, **fixed)
-        if self.both_sides and kind_of(model.config) == "decoder":
-            model.config.is_causal = False  # transformers then masks no token, here and wherever it is loaded
+        if kind_of(model.config) == "decoder":
+            # False: transformers masks no token, here and wherever it is loaded. A checkpoint may say either.
+            model.config.is_causal = not self.both_sides
         return model
 
     def load(self, folder: Path) -> PreTrainedModel:
