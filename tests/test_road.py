@@ -400,6 +400,16 @@ def test_compose_prints_what_a_run_uses(finished: tuple[Path, str]) -> None:
         ("+model.hidden_sise=64", "model.hidden_sise is unknown to LlamaConfig; nearest: hidden_size"),
         ("model.hidden_size=abc", "model: LlamaConfig refuses it"),
         ("objective=masked_lm", "LlamaConfig is of the kind decoder: set model=bert_nano"),
+        (
+            "task.max_tokens=300",
+            "task.max_tokens=300 is more than the base model was made for: use 256 or less",
+        ),
+        (
+            "task.network=/nosuch",
+            "task.network=/nosuch is no folder: name that of a model, or one on the Hub",
+        ),
+        ("evaluate.model=./nosuch", "evaluate.model=./nosuch is no folder"),
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu, but there is none here"),
     ],
 )
 def test_a_wrong_model_is_refused_before_any_work(tmp_path: Path, override: str, line: str) -> None:

@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from fromzero.config_errors import ConfigError, no_key
@@ -54,9 +54,8 @@ def check(config: dict[str, Any]) -> None:
 def _schema() -> type[BaseModel]:
     fields: dict[str, Any] = {key: (_locate(path), ...) for key, path in SECTIONS.items()}
     fields |= {key: (dict[str, Any], ...) for key in SWAPPABLE}
-    return create_model(
-        "Parameters", __config__=ConfigDict(extra="forbid"), seed=(int, ...), paths=(Paths, ...), **fields
-    )
+    fields |= {"seed": (Annotated[int, Field(ge=0, lt=2**32)], ...), "paths": (Paths, ...)}
+    return create_model("Parameters", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def _locate(path: str) -> Any:
@@ -139,6 +138,12 @@ def _unknown_keywords(target: str, section: dict[str, Any], dotted: str) -> Iter
             yield no_key(f"{dotted}.{key}", list(parameters))
         elif not _fits(value, parameters[key].annotation):
             yield f"{dotted}.{key} is {value!r}: give it a value of type {parameters[key].annotation}"
+        elif key == "lr" and value <= 0:
+            yield f"{dotted}.lr is {value!r}: it should be greater than 0"
+    for key, parameter in parameters.items():
+        required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if required and key not in section:
+            yield f"{dotted}.{key} must be given: {dotted}.{key}=…"
 
 
 def _fits(value: Any, annotation: Any) -> bool:

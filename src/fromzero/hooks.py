@@ -27,6 +27,7 @@ from fromzero.datasets.artifact import ArtifactDataset
 from fromzero.errors import Interrupted, UserError
 from fromzero.identity import recorded_options
 from fromzero.stages import stage_of
+from fromzero.tasks.networks import refuse_no_model
 from fromzero.tokenization import SMALLEST_VOCABULARY
 from fromzero.tracking.runs import PipelineRun, StageRun, Status, set_current_run
 from fromzero.tracking.store import at_no_cost
@@ -98,20 +99,36 @@ class DevicesHooks:
 class ModelHooks:
     """Refuses, before any work, a model section that its config class does not know or accept.
 
-    And a model of another kind than the objective trains. Not with the rest of the configuration:
+    And a model of another kind than the objective trains, or that is too short for the task, or a folder of
+    one that is not there. Not with the rest of the configuration:
     transformers takes seconds to import, and would be imported for every command.
     """
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
+        self._refuse_absent(pipeline, catalog)
         if any("params:model" in node.inputs for node in pipeline.nodes):
             from hydra.utils import instantiate
 
             from fromzero.models.causal_lm import build_config
             from fromzero.models.language_models import refuse_other_kind
 
-            config = build_config(catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY)
+            context = catalog.load("params:pretrain").context
+            config = build_config(
+                catalog.load("params:model"), vocab_size=SMALLEST_VOCABULARY, max_position_embeddings=context
+            )
             refuse_other_kind(config, instantiate(catalog.load("params:objective")).kind)
+            if any({"params:task", "base_model"} <= set(node.inputs) for node in pipeline.nodes):
+                task = instantiate(catalog.load("params:task"))
+                if hasattr(task, "refuse_base"):
+                    task.refuse_base(config)
+
+    def _refuse_absent(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> None:
+        read = {name for node in pipeline.nodes for name in node.inputs}
+        if "params:task" in read and isinstance(network := catalog.load("params:task").get("network"), str):
+            refuse_no_model("task.network", network)
+        if "params:evaluate.model" in read and (model := catalog.load("params:evaluate").model):
+            refuse_no_model("evaluate.model", model)
 
 
 class ManifestHooks:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +16,7 @@ from sklearn.datasets import load_digits
 
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS, part
+from fromzero.tasks.file_tables import FileTable
 from fromzero.tasks.images import Digits, IdxFiles, ImageFolder, table_of
 from fromzero.tasks.pixels import moved, opened, png, uniform
 
@@ -131,7 +131,8 @@ def test_a_folder_is_a_class_and_what_is_no_image_file_is_counted(
 ) -> None:
     (tmp_path / "cat" / "folder.png").mkdir(parents=True)
     hidden = (".ipynb_checkpoints/tom.png", "__MACOSX/tom.png", "cat/.DS_Store", "cat/._tom.png")
-    for name in ("cat/tom.png", "cat/notes.txt", "cat/a.HEIC", "cat/b.heic", "dog/rex.JPG", *hidden):
+    names = ("cat/tom.png", "cat/notes.txt", "cat/a.HEIC", "cat/b.heic", "dog/rex.JPG", "lost.png")
+    for name in (*names, *hidden):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(file_of(Image.fromarray(RAMP), "JPEG" if "J" in name else "PNG"))
     with caplog.at_level(logging.WARNING):
@@ -139,6 +140,7 @@ def test_a_folder_is_a_class_and_what_is_no_image_file_is_counted(
     assert part(table, "train")["label"].to_pylist() == ["cat", "dog"]
     assert f"{tmp_path}: 4 entries of its class folders are no images of a known kind" in caplog.text
     assert ": .heic (2), folder (1), .txt (1)" in caplog.text
+    assert f"{tmp_path}: 1 images are in no class folder and are left out: .png (1)" in caplog.text
     assert table["source"][1].as_py() == str(tmp_path / "dog" / "rex.JPG")
 
 
@@ -217,10 +219,51 @@ def test_images_of_any_mode_become_grey_or_colour(image: Image.Image, mode: str,
     assert (read.mode, read.getpixel((7, 7))) == (mode, corner)
 
 
-def test_an_image_of_a_hugging_face_data_set_is_read_from_its_bytes() -> None:
-    row = {**one_image(b""), "image": {"bytes": file_of(Image.fromarray(RAMP)), "path": None}}
-    (read,) = uniform(pa.Table.from_pylist([row]), None)["image"].to_pylist()
-    np.testing.assert_array_equal(pixels(read), RAMP)
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A folder as `datasets` publishes images: one file of Parquet, with the names of the classes."""
+    from datasets import ClassLabel, Dataset, Features
+    from datasets import Image as ImageFeature
+
+    images = [file_of(Image.fromarray(pixels)) for pixels in noise(20, 0)]
+    rows = {"image": [{"bytes": image, "path": None} for image in images], "animal": [0, 1] * 10}
+    features = Features({"image": ImageFeature(), "animal": ClassLabel(names=["cat", "dog"])})
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    Dataset.from_dict(rows, features=features).to_parquet(folder / "train.parquet")
+    return folder
+
+
+def test_images_of_a_hugging_face_data_set_are_read_from_their_bytes(published: Path) -> None:
+    columns = {"image": "image", "label": "animal"}
+    data = FileTable(columns=columns, dataset=str(published), train="train[:16]", test="train[16:]")
+    read = uniform(data.read(), None)
+    np.testing.assert_array_equal(pixels(read["image"][0].as_py()), noise(20, 0)[0])
+    assert set(read["label"].to_pylist()) == {"cat", "dog"}
+    assert Counter(read["split"].to_pylist())["test"] == 4
+
+
+def test_images_inside_a_table_are_read_from_it(published: Path) -> None:
+    file = str(published / "train.parquet")
+    data = FileTable(columns={"image": "image", "label": "animal"}, train=f"{file}[:16]", test=f"{file}[16:]")
+    read = uniform(data.read(), None)
+    np.testing.assert_array_equal(pixels(read["image"][0].as_py()), noise(20, 0)[0])
+    assert read["label"].to_pylist()[:2] == ["0", "1"]
+    assert data.fingerprint()
+
+
+def test_a_table_names_images_from_where_it_lies(tmp_path: Path) -> None:
+    for name in ("tom", "rex"):
+        Image.fromarray(RAMP).save(tmp_path / f"{name}.png")
+    (tmp_path / "lists").mkdir()
+    table = tmp_path / "lists" / "pets.csv"
+    table.write_text("image,label\n../tom.png,cat\n../rex.png,dog\n", encoding="utf-8")
+    data = FileTable(columns={"image": "image", "label": "label"}, train=str(table), test=str(table))
+    read, before = data.read(), data.fingerprint()
+    assert read["image"][0].as_py() == (tmp_path / "tom.png").read_bytes()
+    assert read["source"][0].as_py() == str(tmp_path / "lists" / "../tom.png")
+    Image.fromarray(RAMP.T).save(tmp_path / "tom.png")
+    assert data.fingerprint() != before
 
 
 def test_png_gives_back_what_it_was_given() -> None:

@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 import torch
 from hydra.utils import instantiate
+from transformers import AutoModelForImageClassification
 
 from fromzero.config_loader import compose
+from fromzero.errors import UserError
+from fromzero.tasks.networks import AutoModelThatWrites, network_model
 
 CONF = Path(__file__).parents[2] / "conf"
 IMAGES = {"labels": [str(digit) for digit in range(10)], "height": 8, "width": 8, "channels": 1}
@@ -39,6 +42,19 @@ def test_a_network_of_the_configuration_is_as_large_as_it_says(task: str, name: 
     torch.manual_seed(0)
     model = built.model(None, _processor(built, task), facts, random=False)
     assert model.num_parameters() / 1e6 == pytest.approx(sizes[name], abs=0.0055)
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [("tabular_regression", "lstm"), ("image_classification", "lstm"), ("translation", "cnn")],
+)
+def test_a_network_that_does_not_suit_the_task_is_refused_in_a_line(task: str, name: str) -> None:
+    config = compose(CONF, [f"task={task}", f"task/network={name}"], env="base")["task"]
+    network = instantiate(config["network"], _convert_="all")
+    auto = AutoModelThatWrites if task == "translation" else AutoModelForImageClassification
+    with pytest.raises(UserError) as refused:
+        network_model(auto, None, network, random=False)
+    assert "Config " in str(refused.value) and len(str(refused.value)) < 200
 
 
 def _processor(built: Any, task: str) -> Any:

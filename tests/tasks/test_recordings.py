@@ -13,7 +13,8 @@ from scipy.io import wavfile
 
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS, part
-from fromzero.tasks.recordings import WavFiles, WavTable
+from fromzero.tasks.file_tables import FileTable
+from fromzero.tasks.recordings import WavFiles
 from fromzero.tasks.sound import disturbed, hide, uniform
 from fromzero.tasks.wav import pcm, resampled, wav_bytes, wave_of
 
@@ -136,9 +137,9 @@ def test_recordings_of_a_named_part_stay_in_it(digits: Path) -> None:
 def test_a_change_of_one_recording_changes_the_fingerprint(digits: Path) -> None:
     table = digits / "clips.csv"
     table.write_text("path,text\n0_ann_0.wav,zero\n1_ann_0.wav,one\n", encoding="utf-8")
-    sources: list[WavFiles | WavTable] = [
+    sources: list[WavFiles | FileTable] = [
         WavFiles(train=f"{digits}/*.wav", pattern="(?P<text>.+)"),
-        WavTable(train=str(table), columns={"audio": "path", "text": "text"}),
+        FileTable(train=str(table), columns={"audio": "path", "text": "text"}),
     ]
     before = [source.fingerprint() for source in sources]
     (digits / "1_ann_0.wav").write_bytes(wav_bytes(SECOND, 8000))
@@ -175,7 +176,7 @@ def test_a_table_names_recordings_from_where_it_lies(digits: Path) -> None:
     folder.mkdir()
     lines = [f"../{digit}_ann_{take}.wav,digit {digit}" for digit in range(10) for take in range(6)]
     (folder / "clips.csv").write_text("path,text\n" + "\n".join(lines), encoding="utf-8")
-    table = WavTable(train=str(folder / "clips.csv[:50]"), columns={"audio": "path", "text": "text"}).read()
+    table = FileTable(train=str(folder / "clips.csv[:50]"), columns={"audio": "path", "text": "text"}).read()
     assert len(table) == 50
     first = table.to_pylist()[0]
     assert first["audio"] == (digits / "0_ann_0.wav").read_bytes()
@@ -184,7 +185,7 @@ def test_a_table_names_recordings_from_where_it_lies(digits: Path) -> None:
 
 def test_a_recording_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,text\ngone.wav,one\n", encoding="utf-8")
-    table = WavTable(train=str(tmp_path / "clips.csv"), columns={"audio": "path", "text": "text"})
+    table = FileTable(train=str(tmp_path / "clips.csv"), columns={"audio": "path", "text": "text"})
     with pytest.raises(UserError, match=r"gone\.wav cannot be read"):
         table.read()
 

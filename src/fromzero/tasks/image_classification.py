@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Images(Protocol):
-    """Where images come from: `fromzero.tasks.images`, or `Tables` of a Hugging Face data set."""
+    """Where images come from: `fromzero.tasks.images` and `file_tables`."""
 
     def fingerprint(self) -> str: ...
 

@@ -98,7 +98,7 @@ class IdxFiles:
 class ImageFolder:
     """A folder for each class, its name the label: `train/cat/tom.png`.
 
-    What else stands in the class folders is counted in the log; names that begin with a dot are not seen.
+    What else stands in or beside them is counted in the log; names that begin with a dot are not seen.
     """
 
     def __init__(self, *, train: str, validation: str | None = None, test: str | None = None) -> None:
@@ -154,6 +154,9 @@ def _warn_of_other_files(folder: Path) -> None:
     if others := [one for one in _visible(folder, "*/*") if not _is_image(one)]:
         message = "%s: %d entries of its class folders are no images of a known kind and are left out: %s"
         logger.warning(message, folder, len(others), _endings(others))
+    if beside := [one for one in _visible(folder, "*") if _is_image(one)]:
+        message = "%s: %d images are in no class folder and are left out: %s"
+        logger.warning(message, folder, len(beside), _endings(beside))
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:

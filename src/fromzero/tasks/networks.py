@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,19 +34,17 @@ def network_model(
     Raises:
         UserError: the architecture does not know an option, there is no such checkpoint, or it lacks weights.
     """
-    import torch
-
     import fromzero.models.registered  # noqa: F401
 
     if callable(network):
         drawn: Any = network
         options = {name: _plain(value) for name, value in drawn.keywords.items()}
         config = strict_config(drawn.func, "task.network", options, fixed)
-        return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
+        return _drawn(auto, config)
     checkpoint = network if network is not None else str(base)
     config = _config(checkpoint, fixed)
     if random:
-        return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
+        return _drawn(auto, config)
     return _with_new_head(auto, checkpoint, config)
 
 
@@ -66,7 +65,7 @@ def is_encoder_decoder(base: Path | None, network: Network | None) -> bool:
     if callable(network):
         drawn: Any = network
         return bool(drawn.func.is_encoder_decoder)
-    return bool(_config(network if network is not None else str(base), {}).is_encoder_decoder)
+    return bool(config_of(base, network).is_encoder_decoder)
 
 
 def _plain(value: Any) -> Any:
@@ -74,6 +73,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value
+
+
+def refuse_no_model(key: str, name: str) -> None:
+    """Raises `UserError` where `key` names a folder that is none. What the Hub may have is not looked at."""
+    if not Path(name).is_dir() and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        raise UserError(f"{key}={name} is no folder: name that of a model, or one on the Hub, as owner/name")
 
 
 def load_model(auto: Any, folder: Path) -> PreTrainedModel:
@@ -91,12 +96,9 @@ def load_model(auto: Any, folder: Path) -> PreTrainedModel:
     return cast("PreTrainedModel", model)
 
 
-def longest_input(base: Path | None, network: Network | None) -> int | None:
-    """Tokens that the base or checkpoint has positions for; None: as many as one likes."""
-    if callable(network):
-        return None
-    config = _config(network if network is not None else str(base), {})
-    return getattr(config, "max_position_embeddings", None)
+def config_of(base: Path | None, network: str | None) -> PretrainedConfig:
+    """That of the base, or of the checkpoint `network`."""
+    return _config(network if network is not None else str(base), {})
 
 
 def _writing(config: PretrainedConfig) -> Any:
@@ -119,6 +121,21 @@ def _config(checkpoint: str, fixed: dict[str, Any]) -> PretrainedConfig:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{checkpoint}: no model of that path or name ({reason})") from None
+
+
+def _drawn(auto: Any, config: PretrainedConfig) -> PreTrainedModel:
+    """With random weights."""
+    import torch
+
+    try:
+        return cast("PreTrainedModel", auto.from_config(config, dtype=torch.float32))
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise UserError(
+            f"{type(config).__name__} is no network for this task ({auto.__name__} does not know it): "
+            "docs/tasks.md says which are"
+        ) from None
 
 
 def _with_new_head(auto: Any, checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:

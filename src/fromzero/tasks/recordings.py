@@ -1,11 +1,10 @@
-"""The user's own recordings: WAV files whose texts stand in a table, or in the names of the files."""
+"""The user's own recordings: WAV files of which each has its text in its name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from glob import glob
-from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,42 +12,12 @@ import pyarrow as pa
 from fromzero.artifacts.manifest import digest_named
 from fromzero.errors import UserError
 from fromzero.tasks.examples import SPLITS
-from fromzero.tasks.formats import split_slice
-from fromzero.tasks.tables import Row, Tables, hold_out
-
-
-class WavTable(Tables):
-    """A table whose column `audio` names WAV files, by paths that start where the table lies."""
-
-    def fingerprint(self) -> str:
-        return sha256(f"{super().fingerprint()}{self._digest_of_recordings()}".encode()).hexdigest()
-
-    def read(self, optional: Collection[str] = (), numbers: Collection[str] = ()) -> pa.Table:
-        """`audio` (a file as bytes), `text`, `split`, `source`."""
-        table = super().read(optional, numbers)
-        if self.dataset is not None:  # holds the sound itself
-            return table
-        paths = self._paths(table)
-        return table.set_column(
-            table.column_names.index("audio"),
-            "audio",
-            pa.array([_content(path) for path in paths], pa.binary()),
-        ).set_column(table.column_names.index("source"), "source", pa.array([str(path) for path in paths]))
-
-    def _digest_of_recordings(self) -> str:
-        if self.dataset is not None:
-            return ""
-        return digest_named((str(path), path) for path in self._paths(super().read()) if path.is_file())
-
-    def _paths(self, table: pa.Table) -> list[Path]:
-        folders = {
-            split: split_slice(str(self.parts.get(split, self.parts["train"])))[0].parent for split in SPLITS
-        }
-        return [folders[row["split"]] / row["audio"] for row in table.select(["split", "audio"]).to_pylist()]
+from fromzero.tasks.file_tables import content_of
+from fromzero.tasks.tables import Row, hold_out
 
 
 class WavFiles:
-    """WAV files of which each has its text in its name."""
+    """See `conf/base/task/data/wav_files.yaml` for examples."""
 
     def __init__(
         self,
@@ -85,7 +54,7 @@ class WavFiles:
     def read(self) -> pa.Table:
         """`audio` (a file as bytes), `text`, `split`, `source`."""
         rows: list[Row] = [
-            {"audio": _content(file), "text": self._text(file), "split": split, "source": str(file)}
+            {"audio": content_of(file), "text": self._text(file), "split": split, "source": str(file)}
             for split, globs in self.parts.items()
             for file in _matching(globs)
         ]
@@ -107,10 +76,3 @@ def _matching(globs: Sequence[str]) -> list[Path]:
     if folder := next((file for file in files if file.is_dir()), None):
         raise UserError(f"{folder} is a folder: name its files, as {folder}/*.wav, or take it out")
     return files
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): name a recording there is") from None

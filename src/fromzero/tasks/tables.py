@@ -184,7 +184,7 @@ def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
             row["split"] = "train"
     if needed:
         logger.warning(
-            "%d texts of rare labels are all kept for training: the test part lacks them", len(needed)
+            "%d examples of rare labels are all kept for training: the test part lacks them", len(needed)
         )
 
 

@@ -118,7 +118,8 @@ class Task(Protocol):
 
     # A task may have `remarks(model, processor)`: lines for a person who asks what was learnt, told in the
     # log when it is evaluated. And `blank(row, other)`: columns that stand for the truth of a `row` of
-    # `inputs` that has none, where that of the example `other` would not do.
+    # `inputs` that has none, where that of the example `other` would not do. And `refuse_base(config)`, which
+    # raises `UserError` where a base of that configuration will not do, before it is pretrained.
 
     def metrics(self, truth: pa.Table, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Name -> value, of rows of the examples and what was said of them.

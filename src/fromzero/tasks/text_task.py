@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.models.language_models import kind_of
-from fromzero.tasks.networks import load_model, longest_input, network_model
+from fromzero.tasks.networks import config_of, load_model, network_model
 from fromzero.tasks.tables import Tables
 from fromzero.tasks.task import Example, Facts, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,15 @@ class TextTask:
 
         return _with_padding(AutoTokenizer.from_pretrained(folder))
 
+    def refuse_base(self, config: PretrainedConfig) -> None:
+        """Raises `UserError` where a base of this configuration has not as many positions."""
+        longest = getattr(config, "max_position_embeddings", None)
+        if longest is not None and self.max_tokens > longest:
+            raise UserError(
+                f"task.max_tokens={self.max_tokens} is more than the base model was made for: "
+                f"use {longest} or less"
+            )
+
     def head(self, facts: Facts) -> dict[str, Any]:
         """Options of the model's config that the data decides."""
         return {}
@@ -97,12 +106,8 @@ class TextTask:
     def model(
         self, base: Path | None, processor: PreTrainedTokenizerFast, facts: Facts, *, random: bool
     ) -> PreTrainedModel:
-        longest = longest_input(base, self.network)
-        if longest is not None and self.max_tokens > longest:
-            raise UserError(
-                f"task.max_tokens={self.max_tokens} is more than the base model was made for: "
-                f"use {longest} or less"
-            )
+        if not callable(self.network):
+            self.refuse_base(config_of(base, self.network))
         fixed = {**self.head(facts), "pad_token_id": processor.pad_token_id}
         if callable(self.network):
             fixed |= {

@@ -88,12 +88,16 @@ def with_devices(machine: TrainerOptions) -> TrainerOptions:
     Those of other machines are left as they are named.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are not so many, or none.
     """
-    if machine.devices == 1 or machine.launcher == "external":
+    if machine.launcher == "external" or (machine.devices == 1 and machine.accelerator != "gpu"):
         return machine
     import torch
 
+    if machine.accelerator == "gpu" and not torch.accelerator.is_available():
+        raise UserError("trainer.accelerator=gpu, but there is none here: set trainer.accelerator=cpu")
+    if machine.devices == 1:
+        return machine
     gpus = 0 if machine.accelerator == "cpu" else torch.cuda.device_count()
     devices = max(1, gpus) if machine.devices == "auto" else machine.devices
     if devices > max(1, gpus) and (gpus or machine.accelerator == "gpu"):

@@ -37,6 +37,13 @@ class FinetuneOptions(Options):
     monitor: str | None = None
     patience: int = Field(default=4, gt=0)
 
+    @field_validator("monitor")
+    @classmethod
+    def _of_the_validation_part(cls, monitor: str | None) -> str | None:
+        if monitor is not None and not monitor.startswith("validation/"):
+            raise ValueError(f"it is measured on the validation part: validation/{monitor}")
+        return monitor
+
 
 class CrossValidationOptions(Options):
     folds: int = Field(default=0, ge=0, description="parts that are scored in turn; 0: no cross-validation")
