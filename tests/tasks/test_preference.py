@@ -204,6 +204,17 @@ def test_pairs_of_ones_own_are_chats_or_prompts_and_equal_ones_are_counted(
     assert part(own.examples(None), "train").to_pylist()[0]["messages"] == row["messages"]
 
 
+def test_pairs_that_differ_only_behind_what_is_compared_are_counted(
+    tiny_base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = Preference(max_tokens=96, max_new_tokens=32)
+    texts = ["the same long beginning, " * 4 + word for word in ("and this", "and that")]
+    table = TABLE.set_column(1, "chosen", pa.array([texts[0], "Fine!", "Me"]))
+    table = table.set_column(2, "rejected", pa.array([texts[1], "Go away.", "Nobody"]))
+    short.encode(short.processor(tiny_base, table), table, {})
+    assert "1 of 3 pairs differ only behind the first 32 tokens" in caplog.text
+
+
 def test_pairs_that_are_all_of_equal_answers_are_refused(tmp_path: Path) -> None:
     own = of(tmp_path, [{"p": "Hi", "w": "good"}] * 2, prompt="p", chosen="w", rejected="w")
     with pytest.raises(UserError, match=r"no chat has two answers that differ: check task\.data\.columns"):

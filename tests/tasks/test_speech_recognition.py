@@ -266,6 +266,8 @@ def test_options_that_make_no_sense_are_refused() -> None:
         task(speed=1.5)
     with pytest.raises(UserError, match=r"task\.sample_rate=0: use more than 0"):
         task(sample_rate=0)
+    with pytest.raises(UserError, match=r"hop_ms=0\.01: each must last a sample, 1/8000 s"):
+        task(hop_ms=0.01)
     with pytest.raises(UserError, match=r"masked_bins=-1, masked_frames=0: use 0 or more"):
         task(masked_bins=-1)
     for noise in (5, [0], [0, "loud"]):

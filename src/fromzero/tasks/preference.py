@@ -127,6 +127,10 @@ class Preference(Instruction):
             whole = [[*chat, answer] for chat, answer in zip(chats, said, strict=True)]
             asked, tokens = prompts_and_answers(tokenizer, whole)
             answers[name] = cut_answers(tokens, self.max_new_tokens, learnt=is_learnt(table))
+        pairs = list(zip(answers["chosen"], answers["rejected"], strict=True))
+        if alike := sum(chosen == rejected for chosen, rejected in pairs):
+            message = "%d of %d pairs differ only behind the first %d tokens, which are all that is compared"
+            logger.warning(message, alike, len(pairs), self.max_new_tokens)
         prompts = cut_prompts(tokenizer, asked, self.max_tokens - self.max_new_tokens)
         examples = [
             {
@@ -136,8 +140,8 @@ class Preference(Instruction):
                 "length": len(prompt) + max(len(chosen), len(rejected)),
                 "source": source,
             }
-            for prompt, chosen, rejected, source in zip(
-                prompts, answers["chosen"], answers["rejected"], table["source"].to_pylist(), strict=True
+            for prompt, (chosen, rejected), source in zip(
+                prompts, pairs, table["source"].to_pylist(), strict=True
             )
         ]
         return self._referenced(processor, examples)

@@ -83,6 +83,10 @@ class SpeechRecognition:
         sizes = dict(sample_rate=sample_rate, num_mel_bins=num_mel_bins, window_ms=window_ms, hop_ms=hop_ms)
         if bad := [name for name, size in sizes.items() if size <= 0]:
             raise UserError(f"task.{bad[0]}={sizes[bad[0]]}: use more than 0")
+        if min(window_ms, hop_ms) * sample_rate < 1000:
+            raise UserError(
+                f"task: window_ms={window_ms}, hop_ms={hop_ms}: each must last a sample, 1/{sample_rate} s"
+            )
         if min(masked_bins, masked_frames) < 0:
             raise UserError(
                 f"task: masked_bins={masked_bins}, masked_frames={masked_frames}: use 0 or more of each"
