@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 NEXT_COMMANDS = {
     "mlflow ui": "every run with its curves, data and model, in the browser",
     "dvc repro": "rerun exactly what changed; the first time, everything",
-    "kedro run --pipeline finetune model=llama_small": "the same road with a larger model",
 }
+LARGER = {"kedro run --pipeline finetune model=llama_small": "the same road with a larger model"}
+"""Where a base of ours was fine-tuned."""
 
 
 def plan_words(plan: Plan, finished: Sequence[str] = ()) -> None:
@@ -71,8 +72,9 @@ def _scores(report: Path, model: Path, last: bool) -> None:
     console.print(f"model   {_relative(model)}", highlight=False, markup=False)
     console.print(f"report  {_relative(report / 'report.html')}", highlight=False, markup=False)
     console.print("next")
-    width = max(map(len, NEXT_COMMANDS))
-    for command, reason in NEXT_COMMANDS.items():
+    commands = NEXT_COMMANDS | (LARGER if metrics["base"] else {})
+    width = max(map(len, commands))
+    for command, reason in commands.items():
         console.print(f"  [bold]{command:<{width}}[/bold]  {reason}", highlight=False)
 
 
