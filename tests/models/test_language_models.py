@@ -33,6 +33,7 @@ def config_of(name: str, **more: Any) -> Any:
         ("bert_nano", "encoder"),
         ("t5_nano", "encoder-decoder"),
         ("bart_nano", "encoder-decoder"),
+        ("pegasus_nano", "encoder-decoder"),
     ],
 )
 def test_every_model_of_the_configuration_is_of_a_kind_that_some_objective_trains(
@@ -76,7 +77,7 @@ def test_the_names_of_the_ways_out_are_options_of_the_configuration() -> None:
         assert (MODELS.parent / "objective" / f"{way.objective}.yaml").is_file()
 
 
-@pytest.mark.parametrize("name", ["llama_nano", "bert_nano", "t5_nano", "bart_nano"])
+@pytest.mark.parametrize("name", ["llama_nano", "bert_nano", "t5_nano", "bart_nano", "pegasus_nano"])
 def test_weights_are_float32_follow_the_seed_and_survive_the_disk(name: str, tmp_path: Path) -> None:
     config = config_of(name, pad_token_id=2, eos_token_id=1, forced_eos_token_id=1)
     kind = kind_of(config)
