@@ -7,7 +7,7 @@ signature of that target.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, get_args
@@ -140,10 +140,18 @@ def _unknown_keywords(target: str, section: dict[str, Any], dotted: str) -> Iter
             yield f"{dotted}.{key} is {value!r}: give it a value of type {parameters[key].annotation}"
         elif key == "lr" and value <= 0:
             yield f"{dotted}.lr is {value!r}: it should be greater than 0"
+    if not section.get("_partial_"):
+        yield from (
+            f"{dotted}.{key} must be given: {dotted}.{key}=…" for key in _lacking(parameters, section)
+        )
+
+
+def _lacking(parameters: Mapping[str, inspect.Parameter], section: dict[str, Any]) -> Iterator[str]:
+    """Keywords without a default; what has a place is given by whoever calls the target."""
     for key, parameter in parameters.items():
         required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
         if required and key not in section:
-            yield f"{dotted}.{key} must be given: {dotted}.{key}=…"
+            yield key
 
 
 def _fits(value: Any, annotation: Any) -> bool:
