@@ -18,7 +18,7 @@ from fromzero.attempt import Attempt
 from fromzero.errors import UserError
 from fromzero.pipelines.evaluate.report import better_than_ours
 from fromzero.pipelines.finetune.options import CrossValidationOptions
-from fromzero.repeat import Walk, planned, repeat
+from fromzero.repeat import Walk, give_back_memory, planned, repeat
 from fromzero.repeat_table import in_markdown
 from fromzero.tasks.spread import means, spread, told
 
@@ -290,3 +290,20 @@ def test_one_fold_is_refused() -> None:
     with pytest.raises(ValueError, match="one fold leaves nothing to train on"):
         CrossValidationOptions(folds=1)
     assert CrossValidationOptions().folds == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no glibc")
+def test_what_a_walk_has_freed_is_given_back_to_the_system() -> None:
+    pieces = [bytes(100_000) for _ in range(3000)]  # too small to be given back one by one
+    kept = bytes(100_000)  # above them, so that the heap cannot shrink
+    del pieces
+    before = _resident()
+    give_back_memory()
+    assert before - _resident() > 200e6
+    assert kept
+
+
+def _resident() -> int:
+    """Bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -6,7 +6,9 @@ that was cut short had finished is not done again, unless configuration, data or
 
 from __future__ import annotations
 
+import ctypes
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +101,7 @@ def repeat(
             console.rule(f"[bold]{one.name}[/bold]")
             set_parent_run(parent, one.name)
             one.attempt.finish(walk(one.overrides))
+            give_back_memory()
         results = [_gathered(task, walks) for task in dict.fromkeys(one.task for one in walks)]
         table = _write(results, folder)
         with at_no_cost():
@@ -108,6 +111,12 @@ def repeat(
     for one in walks:
         one.attempt.end()
     return table
+
+
+def give_back_memory() -> None:
+    """To the system, what was freed: glibc keeps it, and a training leaves gigabytes in pieces behind."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 @contextmanager
