@@ -292,7 +292,8 @@ def test_a_signal_leaves_a_killed_run(
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    assert process.wait(timeout=30) == code if code else process.wait(timeout=30) != 0
+    ended = process.wait(timeout=120)  # it may have to share its core
+    assert ended == code if code else ended != 0
     if number == signal.SIGKILL:
         assert find(number.name).status == "RUNNING"
         Road(project).run(name="next")
