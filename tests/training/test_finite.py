@@ -25,6 +25,7 @@ from fromzero.training.launcher import launch
 from fromzero.training.module import TrainingModule
 from fromzero.training.optimizers import adamw, muon
 from fromzero.training.options import TrainerOptions
+from fromzero.training.run import fit
 
 SUPPORT = Path(__file__).parents[1] / "support"
 STEPS = 12  # of 4 micro-batches, with validations at every third
@@ -117,6 +118,17 @@ def test_an_update_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^test: weights are not finite by step 1; lower its optimizer.lr"):
         train(tmp_path, log_every=1, lr=1e38)
     assert kept(tmp_path) == []
+
+
+def test_what_is_frozen_need_not_be_made_of_real_numbers(tmp_path: Path) -> None:
+    """As a base in 4 bits is, two to a byte."""
+    from shared_training import build
+
+    training = build()
+    training.model.packed = nn.Parameter(torch.arange(4, dtype=torch.uint8), requires_grad=False)
+    machine = TrainerOptions(accelerator="cpu", precision="32-true", threads=1, log_every=1)
+    assert fit(training, machine, tmp_path)["steps"] == STEPS
+    assert training.model.packed.tolist() == [0, 1, 2, 3]
 
 
 def test_steps_are_skipped_within_the_budget_each_with_a_line_that_names_its_batches(

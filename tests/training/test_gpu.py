@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from fromzero.batching.datamodule import Batch
 from fromzero.batching.packed import packed_batch
 from fromzero.errors import Interrupted, UserError
 from fromzero.models.causal_lm import build_config, random_causal_lm
+from fromzero.training.methods import QLoRA, merged
 from fromzero.training.objectives import NextToken
 from fromzero.training.optimizers import adamw
 from fromzero.training.options import LoopOptions, TrainerOptions
@@ -110,3 +112,37 @@ def test_memory_of_the_gpu_that_runs_out_names_settings_that_keep_the_batch(tmp_
     given = training(Counting(), objective=Greedy(torch.ones(64, dtype=torch.long)))
     with pytest.raises(UserError, match=r"batch_size=4 test.trainer.accumulate=2 \(the batch stays 8\)"):
         fit(given, GPU, tmp_path)
+
+
+def test_adapters_beside_a_base_in_4_bits_learn_and_are_merged_into_an_ordinary_model(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    batch = Counting().train_batch(10_000)
+    whole, stopped, resumed = (qlora(source) for source in (Counting(), Counting(15, terminate), Counting()))
+    frozen = whole.model.get_input_embeddings().weight.detach().clone()
+    before = score(whole.model, whole.objective, [batch])["loss"]
+    four_bit = whole.model.get_submodule("model.layers.0.mlp.up_proj").base_layer
+    assert four_bit.weight.dtype == torch.uint8
+    assert four_bit.weight.numel() == 128 * 64 // 2
+    fit(whole, GPU, tmp_path / "whole")
+    learnt = score(whole.model, whole.objective, [batch])["loss"]
+    assert learnt < 0.9 * before
+
+    with pytest.raises(Interrupted):
+        fit(stopped, GPU, tmp_path / "resumed")
+    fit(resumed, GPU, tmp_path / "resumed")
+    assert score(resumed.model, resumed.objective, [batch])["loss"] == pytest.approx(learnt, rel=0.02)
+
+    model = merged(whole.model)
+    assert score(model, whole.objective, [batch])["loss"] == pytest.approx(learnt, rel=0.02)
+    assert torch.equal(model.get_input_embeddings().weight, frozen.to(model.device))
+    model.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert set(again.state_dict()) == set(random_causal_lm(again.config).state_dict())
+    assert {one.dtype for one in again.parameters()} == {torch.float32}
+    assert score(again, whole.objective, [batch])["loss"] == pytest.approx(learnt, rel=0.02)
+
+
+def qlora(source: Counting) -> Training:
+    given = training(source, optimizer=partial(adamw, lr=0.01))
+    QLoRA(r=8, alpha=16).prepare(given.model)
+    return given

@@ -84,7 +84,8 @@ class Finite(StepCallback):
             logger.warning("%s; the step is skipped (%d of %d)", problem, self.skipped, allowed)
 
     def _problem(self, trainer: Trainer) -> str | None:
-        norm = whole(get_total_norm(trainer.lightning_module.parameters(), torch.inf))
+        trained = [one for one in trainer.lightning_module.parameters() if one.requires_grad]
+        norm = whole(get_total_norm(trained, torch.inf))  # what is frozen stays as it is, and may be 4-bit
         found = gathered((int(self._batch), int(self._step), bool(norm.isfinite())))
         a_step = trainer.accumulate_grad_batches * trainer.world_size
         batches = sorted(batch for batch, _, _ in found if batch >= 0)
