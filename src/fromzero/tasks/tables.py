@@ -109,7 +109,7 @@ class Tables:
             UserError: a file or column is missing, a file is damaged, a number is none, or no row is left.
         """
         unnamed = [field for field, columns in self.columns.items() if not columns]
-        if required := [field for field in unnamed if field not in set(optional) - LISTS]:
+        if required := [field for field in unnamed if not _may_lack_its_column(field, optional)]:
             raise UserError(f"task.data.columns.{required[0]} is null, but the task needs it: name a column")
         rows = {split: self._rows(split, optional, numbers) for split in self.parts}
         first = next(field for field, columns in self.columns.items() if columns)
@@ -140,7 +140,7 @@ class Tables:
         records = self._records(self.parts[split])
         for field, columns in self.columns.items():
             for column in columns:
-                _refuse_absent(records, column, field if field in set(optional) - LISTS else None)
+                _refuse_absent(records, column, field if _may_lack_its_column(field, optional) else None)
         required = [field for field, columns in self.columns.items() if columns and field not in optional]
         rows = [self._row(f"{records.name}:{at}", split, record, numbers) for at, record in records.rows]
         full = [row for row in rows if not any(empty(row[field]) for field in required)]
@@ -168,6 +168,10 @@ class Tables:
         if len(present) < len(found):
             return None
         return present if field in self._lists else present[0]
+
+
+def _may_lack_its_column(field: str, optional: Collection[str]) -> bool:
+    return field in optional and field not in LISTS
 
 
 def hold_out(rows: list[Row], field: str, parts: Sequence[str]) -> None:
