@@ -116,8 +116,19 @@ def test_a_batch_is_of_inputs_and_the_places_of_their_labels(
 ) -> None:
     batch = task.collate(encoded(task, tokenizer, "ab", "abcd"), tokenizer)
     assert batch["labels"].tolist() == [1, 1]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
-    assert batch["input_ids"][0, 4:].tolist() == [tokenizer.pad_token_id] * 2
+    assert batch["attention_mask"].tolist() == [[1] * 4 + [0] * 4, [1] * 6 + [0] * 2]
+    assert batch["input_ids"][0, 4:].tolist() == [tokenizer.pad_token_id] * 4
+
+
+def test_batches_have_few_widths_and_none_that_the_model_has_no_positions_for(
+    task: TextClassification, tokenizer: Any
+) -> None:
+    def width(letters: int, limit: int) -> int:
+        tokenizer.model_max_length = limit
+        return int(task.collate(encoded(task, tokenizer, "x" * letters), tokenizer)["input_ids"].shape[1])
+
+    assert {width(letters, CONTEXT) for letters in range(1, 62)} == set(range(8, CONTEXT + 1, 8))
+    assert [width(letters, 20) for letters in (6, 7, 14, 15, 18)] == [8, 16, 16, 20, 20]
 
 
 def test_the_loss_ignores_what_is_padded(task: TextClassification, base: Path, tokenizer: Any) -> None:

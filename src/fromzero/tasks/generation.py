@@ -131,7 +131,7 @@ class GenerationTask(TextTask):
     def collate(
         self, examples: Sequence[Example], processor: Any, rng: np.random.Generator | None = None
     ) -> dict[str, Tensor]:
-        return answer_batch(examples, processor.pad_token_id)
+        return answer_batch(examples, processor)
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         from torch.nn.functional import cross_entropy

@@ -102,7 +102,7 @@ class MultilabelClassification(TextTask):
         import torch
 
         labels = torch.tensor([example["labels"] for example in examples])
-        return {**padded_inputs(examples, processor.pad_token_id), "labels": labels}
+        return {**padded_inputs(examples, processor), "labels": labels}
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         from torch.nn.functional import binary_cross_entropy_with_logits

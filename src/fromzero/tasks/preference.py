@@ -228,7 +228,7 @@ class Preference(Instruction):
 def _pairs(examples: Sequence[Example], processor: Any) -> dict[str, Tensor]:
     """All [examples, 2, …]; `answers` are labels, by another name since the loss is a mean over examples."""
     rows = [prompted(example["prompt"], example[name]) for example in examples for name in PAIR]
-    batch = answer_batch(rows, processor.tokenizer.pad_token_id)
+    batch = answer_batch(rows, processor.tokenizer)
     batch["answers"] = batch.pop("labels")
     return {name: _two_each(tensor) for name, tensor in batch.items()}
 

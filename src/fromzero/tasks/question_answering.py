@@ -135,14 +135,12 @@ class QuestionAnswering(TextTask):
         import torch
 
         labels = torch.tensor([[one["start"], one["end"]] for one in examples])
-        inputs = padded_inputs(examples, processor.pad_token_id)
+        inputs = padded_inputs(examples, processor)
         sides = [[0] * one["context"] + [1] * (len(one["offsets"]) // 2) for one in examples]
-        context = torch.zeros_like(inputs["input_ids"])
-        context[:, : max(map(len, sides))] = padded(sides, 0)
         return {
             **inputs,
             "labels": labels,
-            "context": context,
+            "context": padded(sides, 0, inputs["input_ids"].shape[-1]),
             "offsets": padded([one["offsets"] for one in examples], 0),
             "characters": padded([list(map(ord, one["text"])) for one in examples], 0),
         }

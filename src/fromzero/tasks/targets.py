@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fromzero.errors import UserError
 from fromzero.tasks.task import IGNORED, Example
-from fromzero.tasks.text_task import padded, padded_inputs, token_ids
+from fromzero.tasks.text_task import batch_width, padded, padded_inputs, token_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +61,12 @@ def prompted(prompt: Sequence[int], answer: Sequence[int]) -> Example:
     }
 
 
-def answer_batch(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
+def answer_batch(examples: Sequence[Example], tokenizer: Any) -> dict[str, Tensor]:
     """`input_ids`, `attention_mask`, `labels`, and for a causal model `prompt`; all [examples, …], int64."""
     if "prompt" not in examples[0]:
-        labels = padded([example["labels"] for example in examples], IGNORED)
-        return {**padded_inputs(examples, pad_id), "labels": labels}
+        labels = [example["labels"] for example in examples]
+        asked = padded(labels, IGNORED, batch_width(labels, tokenizer))
+        return {**padded_inputs(examples, tokenizer), "labels": asked}
     import torch
 
     start = max(example["prompt"] for example in examples)
@@ -74,13 +75,15 @@ def answer_batch(examples: Sequence[Example], pad_id: int) -> dict[str, Tensor]:
     def moved(name: str, fill: int) -> list[list[int]]:
         return [[*[fill] * some, *example[name]] for some, example in zip(missing, examples, strict=True)]
 
+    ids = moved("input_ids", tokenizer.pad_token_id)
+    width = batch_width(ids, tokenizer)
     mask = [
         [0] * some + [1] * len(example["input_ids"]) for some, example in zip(missing, examples, strict=True)
     ]
     return {
-        "input_ids": padded(moved("input_ids", pad_id), pad_id),
-        "attention_mask": padded(mask, 0),
-        "labels": padded(moved("labels", IGNORED), IGNORED),
+        "input_ids": padded(ids, tokenizer.pad_token_id, width),
+        "attention_mask": padded(mask, 0, width),
+        "labels": padded(moved("labels", IGNORED), IGNORED, width),
         "prompt": torch.full([len(examples)], start),
     }
 

@@ -105,7 +105,7 @@ class TextClassification(OneLabel, TextTask):
 
         if rng is not None and self.token_dropping:
             examples = with_tokens_dropped(examples, self.token_dropping, processor, rng)
-        batch = padded_inputs(examples, processor.pad_token_id)
+        batch = padded_inputs(examples, processor)
         batch["labels"] = torch.tensor([example["label"] for example in examples])
         if self.class_weights is not None:
             batch["weights"] = torch.tensor([example["weight"] for example in examples])

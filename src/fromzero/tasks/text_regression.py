@@ -75,7 +75,7 @@ class TextRegression(TextTask):
         import torch
 
         labels = torch.tensor([example["label"] for example in examples])
-        return {**padded_inputs(examples, processor.pad_token_id), "labels": labels}
+        return {**padded_inputs(examples, processor), "labels": labels}
 
     def loss(self, model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
         return squared_error(sequence_logits(model, batch), batch)

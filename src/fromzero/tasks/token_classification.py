@@ -23,7 +23,7 @@ from fromzero.tasks.examples import SPLITS, part, refuse_foreign_labels, refuse_
 from fromzero.tasks.name_roles import function_roles
 from fromzero.tasks.spans import OTHER, tag_metrics
 from fromzero.tasks.task import IGNORED, Example, Facts, Prediction
-from fromzero.tasks.text_task import TextTask, frame, located_ids, padded, text_inputs
+from fromzero.tasks.text_task import TextTask, batch_width, frame, located_ids, padded, text_inputs
 from fromzero.tasks.windows import last_subwords, place, windows
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class TokenClassification(TextTask):
         ]
         count = max(map(len, framed))
         filled = [one for some in framed for one in (*some, *[[]] * (count - len(some)))]
-        input_ids = padded(filled, processor.pad_token_id)
-        mask = padded([[1] * len(one) for one in filled], 0)
-        width = input_ids.shape[-1]
+        width = batch_width(filled, processor)
+        input_ids = padded(filled, processor.pad_token_id, width)
+        mask = padded([[1] * len(one) for one in filled], 0, width)
         places = [[place(end, self._room, width, len(before)) for end in one["ends"]] for one in examples]
         labels = [
             [label if end >= 0 else IGNORED for label, end in zip(one["labels"], one["ends"], strict=True)]

@@ -157,7 +157,7 @@ class WordVectors:
         draw = rng if rng is not None else np.random.default_rng(0)
         words, contexts = self.skip_gram.pairs(texts, frequencies(processor), draw)
         return {
-            **padded_inputs([{"input_ids": text} for text in texts], processor.pad_token_id),
+            **padded_inputs([{"input_ids": text} for text in texts], processor),
             "words": torch.from_numpy(words),
             "contexts": torch.from_numpy(contexts),
         }
