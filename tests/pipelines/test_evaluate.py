@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from fromzero.artifacts import Artifact, ArtifactError, Draft
 from fromzero.pipelines.evaluate import create_pipeline
+from fromzero.pipelines.evaluate.attributions import attributions
 from fromzero.pipelines.evaluate.bootstrap import intervals
 from fromzero.pipelines.evaluate.calibration import calibration
 from fromzero.pipelines.evaluate.confusion import confusion_matrix, draw
@@ -22,10 +23,11 @@ from fromzero.pipelines.evaluate.options import EvaluateOptions
 from fromzero.pipelines.evaluate.report import better_than_ours, score_table, spelled
 from fromzero.pipelines.evaluate.sections import sections_of
 from fromzero.tasks.examples import table_of
-from fromzero.tasks.inference import FINETUNED, RANDOM, loaded
+from fromzero.tasks.inference import FINETUNED, RANDOM, loaded, predictions_of
 from fromzero.tasks.instruction import Instruction
 from fromzero.tasks.multilabel_classification import MultilabelClassification
 from fromzero.tasks.text_classification import TextClassification
+from fromzero.tasks.text_regression import TextRegression
 from fromzero.tasks.translation import Translation
 from fromzero.tokenization import save_tokenizer, train_bpe
 
@@ -274,7 +276,7 @@ def test_attributions_add_up_to_what_the_text_adds_to_the_logit(
     method = LayerIntegratedGradients(
         lambda ids: model(input_ids=ids).logits[:, target], model.get_input_embeddings()
     )
-    ids = batch["input_ids"]
+    ids = batch["input_ids"][:, : len(example["input_ids"])]
     weights = method.attribute(ids, baselines=_nothing(ids, tokenizer), n_steps=32).sum(-1)[0]
     expected = (weights / weights.abs().max()).tolist()
     assert [weight for _, weight in shown[0]["tokens"]] == pytest.approx(expected, abs=1e-3)
@@ -282,6 +284,35 @@ def test_attributions_add_up_to_what_the_text_adds_to_the_logit(
     with torch.inference_mode():
         gained = model(ids).logits[0, target] - model(_nothing(ids, tokenizer)).logits[0, target]
     assert float(finer.sum()) == pytest.approx(float(gained), rel=0.05, abs=0.02)
+
+
+def test_of_many_labels_the_likeliest_is_attributed_and_of_a_number_the_number(tmp_path: Path) -> None:
+    texts, nothing = ["ham and spam", "spam", "neither", "ham"], [""] * 4
+    rows = pa.table({"text": texts, "split": ["test"] * 4, "source": nothing})
+    labels = rows.append_column("labels", pa.array([["ham", "spam"], ["spam"], [], ["ham"]]))
+    folder = model(tmp_path, seed=1).path
+    task = MultilabelClassification(max_tokens=64)
+    network, tokenizer = loaded(task, folder, {"labels": LABELS})
+    said = predictions_of(task, network, tokenizer, labels, {"labels": LABELS}, "test")
+    shown = attributions(task, network, tokenizer, labels, {"labels": LABELS}, said, count=3)
+    badness = [task.badness(row, one) for row, one in zip(labels.to_pylist(), said, strict=True)]
+    assert badness[shown[0]["row"]] == max(badness) and badness[shown[1]["row"]] == min(badness)
+    assert len({one["row"] for one in shown}) == 3
+    for one in shown:
+        shares = said[one["row"]]["probabilities"]
+        assert shares[one["of"]] == max(shares.values())
+        assert "".join(token for token, _ in one["tokens"][1:-1]) == texts[one["row"]]
+
+    numbers, target = TextRegression(max_tokens=64), pa.array([1.0, 2.0, 3.0, 4.0])
+    facts = {"target_mean": 2.5, "target_sd": 1.0}
+    rows = rows.append_column("target", target)
+    one_output = model(tmp_path, seed=3, labels=["LABEL_0"]).path
+    network, tokenizer = loaded(numbers, one_output, facts)
+    said = predictions_of(numbers, network, tokenizer, rows, facts, "test")
+    (worst, best) = attributions(numbers, network, tokenizer, rows, facts, said, count=2)
+    off = [abs(one["target"] - right.as_py()) for one, right in zip(said, target, strict=True)]
+    assert (worst["row"], best["row"]) == (off.index(max(off)), off.index(min(off)))
+    assert worst["of"] is None and max(abs(weight) for _, weight in worst["tokens"]) == pytest.approx(1)
 
 
 def test_calibration_is_the_gap_between_how_sure_and_how_often_right() -> None:

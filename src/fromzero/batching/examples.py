@@ -1,4 +1,4 @@
-"""Batches of encoded task examples, padded to the longest of each batch."""
+"""Batches of encoded task examples, which the task pads to a common width."""
 
 from __future__ import annotations
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 STEPS = 32
 """Points on the way from a text of padding to the text itself, at which the gradient is taken."""
 
+SAID = {"label", "labels", "target"}
+"""What predictions hold whose logit can be looked at."""
+
 
 def attributions(
     task: Task,
@@ -25,40 +28,54 @@ def attributions(
     said: Sequence[Prediction],
     count: int,
 ) -> list[dict[str, Any]]:
-    """For the worst errors and the surest right ones, half and half: `row`, and (token, weight) as `tokens`.
+    """For the worst predictions and the best, half and half: `row`, `of`, and (token, weight) as `tokens`.
 
-    A weight is what the token adds to the logit of the label that was said, in units of the largest. Empty
-    where the model does not read tokens and say a label.
+    A weight is what the token adds to a logit, in units of the largest: to that of the label `of`, which was
+    said (of many labels the likeliest), or to the number that was said, where `of` is None. Empty where the
+    model does not read tokens, or says something else.
     """
     encoded = task.encode(processor, table.slice(0, 1), facts) if len(table) else []
-    if not count or not encoded or "input_ids" not in encoded[0] or "label" not in said[0]:
+    if not count or not encoded or "input_ids" not in encoded[0] or not SAID & said[0].keys():
         return []
     rows = _telling(task, table, said, count)
     examples = task.encode(processor, table.take(rows), facts)
-    batches = (task.collate([example], processor) for example in examples)
-    return [
-        {"row": row, "tokens": _weighed(model, processor, batch, said[row]["label"])}
-        for row, batch in zip(rows, batches, strict=True)
-    ]
+    found = []
+    for row, example in zip(rows, examples, strict=True):
+        label = likeliest_label(said[row])
+        weighed = _weighed(model, processor, task.collate([example], processor), label)
+        found.append({"row": row, "of": label, "tokens": weighed})
+    return found
+
+
+def likeliest_label(prediction: Prediction) -> str | None:
+    """None of a number."""
+    if "labels" not in prediction:
+        return prediction.get("label")
+    shares: dict[str, float] = prediction["probabilities"]
+    return max(shares, key=lambda label: shares[label])
 
 
 def _telling(task: Task, table: pa.Table, said: Sequence[Prediction], count: int) -> list[int]:
+    """The worst of them all first, then the surest of the best."""
     badness = [task.badness(row, one) for row, one in zip(table.to_pylist(), said, strict=True)]
-    wrong = sorted((row for row in range(len(said)) if badness[row] > 0), key=lambda row: -badness[row])
-    right = sorted((row for row in range(len(said)) if not badness[row]), key=lambda row: -_sure(said[row]))
-    first = wrong[: max(count // 2, count - len(right))]
-    return first + right[: count - len(first)]
+    order = sorted(range(len(said)), key=lambda row: (badness[row], -_sure(said[row])))
+    count = min(count, len(order))
+    best = order[: count - count // 2]
+    return [*order[::-1][: count // 2], *best]
 
 
 def _sure(prediction: Prediction) -> float:
-    return float(prediction.get("probabilities", {}).get(prediction["label"], 0.0))
+    return max(map(float, prediction.get("probabilities", {"": 0.0}).values()))
 
 
-def _weighed(model: Any, processor: Any, batch: dict[str, Tensor], label: str) -> list[tuple[str, float]]:
+def _weighed(
+    model: Any, processor: Any, batch: dict[str, Tensor], label: str | None
+) -> list[tuple[str, float]]:
     import torch
     from captum.attr import LayerIntegratedGradients
 
-    target = next(index for index, name in model.config.id2label.items() if name == label)
+    names = model.config.id2label.items()
+    target = 0 if label is None else next(index for index, name in names if name == label)
     ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
 
     def logits(input_ids: Tensor) -> Tensor:
@@ -74,9 +91,10 @@ def _weighed(model: Any, processor: Any, batch: dict[str, Tensor], label: str) -
         n_steps=STEPS,
         internal_batch_size=STEPS,
     )
-    summed = weights.sum(-1)[0]
+    there = mask[0].bool()
+    summed = weights.sum(-1)[0, there]
     scale = float(summed.abs().max()) or 1.0
-    texts = [processor.decode([index]) for index in ids[0].tolist()]
+    texts = [processor.decode([index]) for index in ids[0, there].tolist()]
     return list(zip(texts, (summed / scale).tolist(), strict=True))
 
 

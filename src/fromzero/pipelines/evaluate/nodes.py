@@ -126,17 +126,18 @@ def _said(task: Task, examples: pa.Table, table: pa.Table, models: list[str]) ->
 
 
 def _attributions(folder: Path, truth: pa.Table, said: list[Prediction]) -> list[dict[str, Any]]:
-    """As they were written, with where each text stands, its label and what was said."""
-    rows = json.loads((folder / "attributions.json").read_text(encoding="utf-8"))
-    return [
-        {
-            "source": truth["source"][one["row"]].as_py(),
-            "label": truth["label"][one["row"]].as_py(),
-            "said": said[one["row"]]["label"],
-            "tokens": one["tokens"],
-        }
-        for one in rows
-    ]
+    """As they were written, with where each text stands, its truth, and what was said."""
+    told = []
+    for one in json.loads((folder / "attributions.json").read_text(encoding="utf-8")):
+        row, prediction = truth.slice(one["row"], 1).to_pylist()[0], said[one["row"]]
+        about = {"source": row["source"], "tokens": one["tokens"]}
+        if one["of"] is None:
+            about |= {"said": f"{prediction['target']:.4g}", "is": f"{row['target']:.4g}", "right": None}
+        else:
+            labels = [row["label"]] if "label" in row else row["labels"]
+            about |= {"said": one["of"], "is": ", ".join(labels), "right": one["of"] in labels}
+        told.append(about)
+    return told
 
 
 def _fold_scores(cross_validation: Artifact | None) -> dict[str, Any] | None:

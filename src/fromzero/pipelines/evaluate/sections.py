@@ -33,7 +33,8 @@ class Sections:
         calibration_error: see `calibration`.
         errors: the worst predictions: `source`, and `fields`, (kind, name, value) of what is shown; kinds are
             `given`, `is` (the truth that a prediction is to be held against) or `said`.
-        attributions: `source`, `label`, `said`, and (token, weight between -1 and 1) as `tokens`.
+        attributions: `source`, `said` and `is` (the truth), whether that is `right` (None: a number), and
+            (token, weight between -1 and 1) as `tokens`.
     """
 
     classes: Scores = field(default_factory=dict)
