@@ -41,13 +41,13 @@ def attributions(
     examples = task.encode(processor, table.take(rows), facts)
     found = []
     for row, example in zip(rows, examples, strict=True):
-        label = likeliest_label(said[row])
+        label = _likeliest_label(said[row])
         weighed = _weighed(model, processor, task.collate([example], processor), label)
         found.append({"row": row, "of": label, "tokens": weighed})
     return found
 
 
-def likeliest_label(prediction: Prediction) -> str | None:
+def _likeliest_label(prediction: Prediction) -> str | None:
     """None of a number."""
     if "labels" not in prediction:
         return prediction.get("label")
